@@ -1,0 +1,140 @@
+"""The rows of an unpublished build, in order: closed segments and one that grows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from indexes.durable import sync_folder
+from indexes.errors import IndexCorrupt
+from indexes.growing import GrowingSegment, write_hashed
+from indexes.layout import U32, Vectors, id_of
+from indexes.manifest import SegmentEntry
+from indexes.segment import Segment
+
+SEGMENT_ROWS = 1_000_000
+
+
+class Build:
+    """A list of rows that outgrows memory."""
+
+    def __init__(self, folder: Path, dim: int, entries: Sequence[SegmentEntry]) -> None:
+        self._folder = folder
+        self._dim = dim
+        self._closed: list[Segment] = []
+        self._growing: GrowingSegment | None = None
+        try:
+            for entry in entries:
+                self._reopen(entry)
+        except FileNotFoundError as error:
+            raise IndexCorrupt(
+                f"{error.filename} is missing: the unfinished build cannot go on; "
+                "start over with --overwrite"
+            ) from None
+
+    def _reopen(self, entry: SegmentEntry) -> None:
+        if "rows" in entry.files:
+            self._closed.append(Segment(self._folder, entry, self._dim))
+        else:
+            self._growing = GrowingSegment.reopen(self._folder, entry, self._dim)
+            self._growing.cut_tail()
+
+    def __len__(self) -> int:
+        return self._closed_rows + (self._growing.rows if self._growing else 0)
+
+    @property
+    def _closed_rows(self) -> int:
+        return sum(segment.rows for segment in self._closed)
+
+    def payload(self, position: int) -> bytes:
+        """The payload of a row."""
+        for segment in self._closed:
+            if position < segment.rows:
+                return segment.payload(position)
+            position -= segment.rows
+        if self._growing is None:
+            raise IndexError(position)
+        return self._growing.payload(position)
+
+    def find(self, row_id: str) -> int | None:
+        """The position of the latest row with this id."""
+        row = self._growing.find(row_id) if self._growing else None
+        first = self._closed_rows
+        for segment in reversed(self._closed):
+            if row is not None:
+                break
+            first -= segment.rows
+            row = segment.find(row_id)
+        return None if row is None else first + row
+
+    def append(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
+        """Add rows: float32 [n, dim] and a payload each."""
+        if self._growing is None:
+            self._growing = GrowingSegment.create(self._folder, len(self._closed) + 1, self._dim)
+        self._growing.append(vectors, payloads)
+        if self._growing.rows >= SEGMENT_ROWS:
+            self._close_growing()
+
+    def _close_growing(self) -> None:
+        if self._growing is not None:
+            self._closed.append(Segment(self._folder, self._growing.close(), self._dim))
+            self._growing = None
+
+    def checkpoint(self) -> tuple[SegmentEntry, ...]:
+        """Wait until the disk holds every row so far, and describe the segments."""
+        growing = (self._growing.checkpoint(),) if self._growing else ()
+        return (*(segment.entry for segment in self._closed), *growing)
+
+    def close(self, generation: int) -> tuple[SegmentEntry, ...]:
+        """Finish every segment; of rows with one id only the last stays live."""
+        self._close_growing()
+        entries = []
+        for at, segment in enumerate(self._closed):
+            dead = _replaced_within(segment)
+            for newer in self._closed[at + 1 :]:
+                dead |= _replaced_by(segment, newer)
+            entries.append(self._with_dead(segment.entry, dead, generation))
+        sync_folder(self._folder)
+        return tuple(entries)
+
+    def _with_dead(self, entry: SegmentEntry, dead: set[int], generation: int) -> SegmentEntry:
+        if not dead:
+            return entry
+        suffix = f"{generation:08d}.del"
+        path = self._folder / f"{entry.name}.{suffix}"
+        path.unlink(missing_ok=True)  # left by a commit that was cut short
+        written = write_hashed(path, [np.array(sorted(dead), U32).tobytes()])
+        return replace(entry, files={**entry.files, suffix: written}, dead=len(dead))
+
+    def abandon(self) -> None:
+        """Close the files and leave them as they are."""
+        if self._growing is not None:
+            self._growing.abandon()
+
+
+def _ids(segment: Segment, key: np.uint64) -> dict[str, list[int]]:
+    """The rows with a key, by id: two ids may share a key."""
+    low, high = (int(np.searchsorted(segment.keys, key, side)) for side in ("left", "right"))
+    found: dict[str, list[int]] = {}
+    for row in sorted(segment.key_rows[low:high].tolist()):
+        found.setdefault(id_of(segment.payload(row)), []).append(row)
+    return found
+
+
+def _replaced_within(segment: Segment) -> set[int]:
+    """The rows whose id comes again later in the same segment."""
+    repeated = np.unique(segment.keys[1:][segment.keys[1:] == segment.keys[:-1]])
+    return {row for key in repeated for rows in _ids(segment, key).values() for row in rows[:-1]}
+
+
+def _replaced_by(segment: Segment, newer: Segment) -> set[int]:
+    """The rows whose id comes again in a newer segment."""
+    shared = np.intersect1d(segment.keys, newer.keys)
+    return {
+        row
+        for key in shared
+        for row_id, rows in _ids(segment, key).items()
+        if row_id in _ids(newer, key)
+        for row in rows
+    }

@@ -1,0 +1,43 @@
+"""How a segment's rows lie in its files.
+
+``.vec``   float32 little-endian [rows, dim]
+``.docs``  the payloads, UTF-8 JSON objects with an "id", one a line
+``.rows``  offsets u64 [rows + 1] into .docs · keys u64 [rows], sorted · CRCs u32 [rows] ·
+           rows u32 [rows], the row of each key
+``.del``   deleted rows, u32, ascending
+"""
+
+import hashlib
+import json
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+VECTOR = np.dtype("<f4")
+U64 = np.dtype("<u8")
+U32 = np.dtype("<u4")
+
+Rows = npt.NDArray[np.uint32]
+Keys = npt.NDArray[np.uint64]
+Vectors = npt.NDArray[np.float32]
+
+
+def rows_bytes(rows: int) -> int:
+    """The size of a ``.rows`` file."""
+    return U64.itemsize * (2 * rows + 1) + 2 * U32.itemsize * rows
+
+
+def key_of(row_id: str) -> int:
+    """The 64-bit hash that a row is looked up by; the id itself is confirmed from the payload."""
+    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "little")
+
+
+def row_crc(payload: bytes, vector: bytes) -> int:
+    """The checksum of one row: its payload (line end included), then its vector."""
+    return zlib.crc32(vector, zlib.crc32(payload))
+
+
+def id_of(payload: bytes) -> str:
+    """The id that a payload carries."""
+    return str(json.loads(payload)["id"])

@@ -1,0 +1,183 @@
+"""``MANIFEST``: what the folder holds, in one small file that is replaced in one step.
+
+Two lines: JSON, then the sha256 of the JSON. ``published`` is what readers see; ``pending`` is an
+unfinished build of the same form, with the bytes and the running hashes of its last checkpoint.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from indexes.durable import replace_file
+from indexes.errors import IndexCorrupt, IndexNotFound, IndexTooNew, IndexUnfinished
+
+FORMAT = 1
+NAME = "MANIFEST"
+MAX_BYTES = 64 * 2**20
+MAX_DIM = 65_536
+MAX_ROWS = 2**31
+OURS = re.compile(r"\d{8}-[0-9a-f]{8}")  # the names of segments
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file as it must be on disk."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """One run of rows; ``files`` is keyed by what follows ``<name>.`` in the file's name."""
+
+    name: str
+    rows: int
+    files: Mapping[str, FileEntry]
+    dead: int = 0
+
+    @property
+    def deletions(self) -> str | None:
+        """The suffix of the file of deleted rows, where there is one."""
+        return next((suffix for suffix in self.files if suffix.endswith(".del")), None)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that one commit publishes.
+
+    ``model``, ``schema``, ``probes`` and ``source`` belong to whoever fills the index and are
+    only kept here; ``model["fingerprint"]`` tells one model from another.
+    """
+
+    dim: int
+    model: Mapping[str, Any]
+    dtype: str = "float32"
+    kind: str = "flat"
+    schema: Sequence[Mapping[str, str]] = ()
+    probes: Sequence[Mapping[str, str]] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    segments: tuple[SegmentEntry, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows are live."""
+        return sum(segment.rows - segment.dead for segment in self.segments)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the files hold."""
+        return sum(file.bytes for segment in self.segments for file in segment.files.values())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``generation`` counts the commits; at most one of the two contents may be missing."""
+
+    generation: int = 0
+    published: Content | None = None
+    pending: Content | None = None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the folder's manifest; every file it names must be on disk already."""
+    text = json.dumps({"format": FORMAT, **asdict(manifest)}, allow_nan=False).encode()
+    replace_file(folder / NAME, b"%s\n%s\n" % (text, hashlib.sha256(text).hexdigest().encode()))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check the manifest.
+
+    IndexNotFound when there is none, IndexUnfinished when a build left only its lock and orphans,
+    IndexTooNew for a later format, IndexCorrupt for anything that does not fit.
+    """
+    path = folder / NAME
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_index(folder) from None
+    except IsADirectoryError:
+        raise IndexCorrupt(f"{path} is a folder; it must be a file") from None
+    text, _, digest = raw.removesuffix(b"\n").rpartition(b"\n")
+    if len(raw) > MAX_BYTES or hashlib.sha256(text).hexdigest().encode() != digest:
+        raise IndexCorrupt(
+            f"{path} is damaged: its content does not match its checksum; restore the folder "
+            "from a copy, or remove it and build the index again"
+        )
+    return _parse(text, path)
+
+
+def _no_index(folder: Path) -> IndexNotFound | IndexUnfinished:
+    if not folder.is_dir():
+        return IndexNotFound(
+            f"{folder} does not exist; make an index: retrieval index FILE -i {folder}"
+        )
+    if only_ours(folder) and any(folder.iterdir()):
+        return IndexUnfinished(f"{folder}: a build was begun and not finished; run it again")
+    return IndexNotFound(
+        f"{folder} is not an index folder (it has no {NAME}); "
+        f"make an index: retrieval index FILE -i {folder}"
+    )
+
+
+def only_ours(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a writer leaves: a lock, a manifest, segments."""
+    known = ("LOCK", NAME, NAME + ".tmp")
+    return all(OURS.match(path.name) or path.name in known for path in folder.iterdir())
+
+
+def _parse(text: bytes, path: Path) -> Manifest:
+    try:
+        record = json.loads(text)
+        if _count(record["format"]) > FORMAT:
+            raise IndexTooNew(
+                f"{path.parent} is in format {record['format']}; this version reads {FORMAT}: "
+                "upgrade miniformer-retrieval"
+            )
+        return Manifest(
+            generation=_count(record["generation"]),
+            published=_content(record["published"]),
+            pending=_content(record["pending"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise IndexCorrupt(f"{path} is not a manifest of format {FORMAT}: {error!r}") from None
+
+
+def _content(record: Mapping[str, Any] | None) -> Content | None:
+    if record is None:
+        return None
+    content = Content(**{**record, "segments": tuple(map(_segment, record["segments"]))})
+    if not 1 <= _count(content.dim) <= MAX_DIM:
+        raise ValueError(f"dim {content.dim} is not in 1…{MAX_DIM}")
+    if content.dtype != "float32":
+        raise ValueError(f"unknown dtype {content.dtype!r}")
+    if not isinstance(content.model["fingerprint"], str):
+        raise ValueError("the model has no fingerprint")
+    return content
+
+
+def _segment(record: Mapping[str, Any]) -> SegmentEntry:
+    files = {
+        str(suffix): FileEntry(_count(entry["bytes"]), str(entry["sha256"]))
+        for suffix, entry in record["files"].items()
+    }
+    segment = SegmentEntry(**{**record, "files": files})
+    # A name is joined to the folder's path: nothing that could lead out of it may pass.
+    for name in (segment.name, *(f"{segment.name}.{suffix}" for suffix in files)):
+        if not re.fullmatch(OURS.pattern + r"(\.[a-z0-9_.]+)?", name) or ".." in name:
+            raise ValueError(f"bad file name {name!r}")
+    if not _count(segment.dead) <= _count(segment.rows) < MAX_ROWS:
+        raise ValueError(f"{segment.name}: {segment.rows} rows, {segment.dead} of them dead")
+    return segment
+
+
+def _count(value: Any) -> int:
+    """A whole number from 0 up, and nothing that merely converts to one."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a count")
+    return value

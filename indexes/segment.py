@@ -1,0 +1,120 @@
+"""One immutable run of rows, mapped read-only."""
+
+import hashlib
+import mmap
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from indexes.errors import IndexCorrupt
+from indexes.layout import U32, U64, VECTOR, Vectors, id_of, key_of, row_crc, rows_bytes
+from indexes.manifest import SegmentEntry
+
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+class Segment:
+    """The files of one entry of the manifest.
+
+    Opening checks every file's size and the deleted rows' hash, whatever the number of rows.
+    IndexCorrupt names the file that does not fit.
+    """
+
+    def __init__(self, folder: Path, entry: SegmentEntry, dim: int) -> None:
+        self.entry = entry
+        self.rows = entry.rows
+        self._folder = folder
+        self._maps = {suffix: self._map(suffix, file.bytes) for suffix, file in entry.files.items()}
+        n = entry.rows
+        self._require("vec", n * dim * VECTOR.itemsize)
+        self._require("rows", rows_bytes(n))
+        self._require("docs", None)
+        self.vectors: Vectors = np.frombuffer(self._maps["vec"], VECTOR).reshape(n, dim)
+        index = self._maps["rows"]
+        self._offsets = np.frombuffer(index, U64, n + 1)
+        self.keys = np.frombuffer(index, U64, n, offset=8 * (n + 1))
+        self._crcs = np.frombuffer(index, U32, n, offset=8 * (2 * n + 1))
+        self.key_rows = np.frombuffer(index, U32, n, offset=8 * (2 * n + 1) + 4 * n)
+        self.dead = self._read_dead()
+
+    def _path(self, suffix: str) -> Path:
+        return self._folder / f"{self.entry.name}.{suffix}"
+
+    def _map(self, suffix: str, size: int) -> mmap.mmap | bytes:
+        path = self._path(suffix)
+        try:
+            # A folder from a stranger may hold links out of it, or pipes that block: refuse both.
+            handle = os.open(path, os.O_RDONLY | NO_FOLLOW)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise IndexCorrupt(f"{path} cannot be opened: {error.strerror}") from None
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise IndexCorrupt(f"{path} is not a regular file")
+            if found.st_size != size:
+                raise IndexCorrupt(
+                    f"{path} is damaged: it has {found.st_size} bytes, the manifest says {size}"
+                )
+            return mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else b""
+        finally:
+            os.close(handle)
+
+    def _require(self, suffix: str, size: int | None) -> None:
+        stated = self.entry.files.get(suffix)
+        if stated is None or (size is not None and stated.bytes != size):
+            raise IndexCorrupt(
+                f"{self._path(suffix)} does not fit its {self.rows} rows: "
+                f"{stated and stated.bytes} bytes, expected {size}"
+            )
+
+    def _read_dead(self) -> npt.NDArray[np.bool_] | None:
+        suffix = self.entry.deletions
+        if suffix is None:
+            return None
+        self._check_hash(suffix)
+        rows = np.frombuffer(self._maps[suffix], U32)
+        if len(rows) != self.entry.dead or (len(rows) and rows.max() >= self.rows):
+            raise IndexCorrupt(f"{self._path(suffix)} does not fit its segment")
+        dead = np.zeros(self.rows, bool)
+        dead[rows] = True
+        return dead
+
+    def _check_hash(self, suffix: str) -> None:
+        if hashlib.sha256(self._maps[suffix]).hexdigest() != self.entry.files[suffix].sha256:
+            raise IndexCorrupt(
+                f"{self._path(suffix)} is damaged: its content does not match its checksum; "
+                "restore it from a copy or build the index again"
+            )
+
+    def check_every_byte(self) -> None:
+        """Hash every file; IndexCorrupt names the first that has changed."""
+        for suffix in self.entry.files:
+            self._check_hash(suffix)
+
+    def payload(self, row: int) -> bytes:
+        """A row's payload, once its checksum (which covers the vector too) has been confirmed."""
+        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
+        payload = self._maps["docs"][start:stop]
+        if start >= stop or row_crc(payload, self.vectors[row].tobytes()) != self._crcs[row]:
+            self.check_every_byte()  # which names the damaged file, where the manifest knows it
+            raise IndexCorrupt(f"{self._path('rows')}: row {row} does not match its checksum")
+        return payload
+
+    def find(self, row_id: str) -> int | None:
+        """The live row with this id."""
+        key = np.uint64(key_of(row_id))
+        at = int(np.searchsorted(self.keys, key))
+        while at < self.rows and self.keys[at] == key:
+            row = int(self.key_rows[at])
+            if row < self.rows and self._is_live(row) and id_of(self.payload(row)) == row_id:
+                return row
+            at += 1
+        return None
+
+    def _is_live(self, row: int) -> bool:
+        return self.dead is None or not self.dead[row]

@@ -1,0 +1,120 @@
+"""A snapshot of one generation: opened without a lock, never changed, safe from any thread."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from indexes.errors import IndexCorrupt, IndexNotFound, IndexUnfinished, VectorError
+from indexes.exact import Positions, Scores, top_k
+from indexes.layout import Vectors
+from indexes.manifest import Content, Manifest, read_manifest
+from indexes.segment import Segment
+
+if TYPE_CHECKING:
+    import faiss
+
+ATTEMPTS = 5  # a commit may remove old files between our reading the manifest and opening them
+
+Verify = Literal["auto", "full"]
+
+
+class View:
+    """The published rows of an index folder.
+
+    ``verify="auto"`` checks the manifest, every size, the deleted rows and each row it returns;
+    ``"full"`` also reads every byte. Rows are named by position: 0 … through the segments in
+    order, deleted rows counted. Errors: IndexNotFound, IndexUnfinished, IndexTooNew, IndexCorrupt.
+    """
+
+    def __init__(self, folder: str | Path, *, verify: Verify = "auto") -> None:
+        if verify not in ("auto", "full"):
+            raise ValueError(f"verify must be 'auto' or 'full', got {verify!r}")
+        self.folder = Path(folder)
+        self.manifest, self.content, self._segments = self._open()
+        if verify == "full":
+            for segment in self._segments:
+                segment.check_every_byte()
+        self._bounds = np.cumsum([0, *(segment.rows for segment in self._segments)])
+        self._parts = [(segment.vectors, segment.dead) for segment in self._segments]
+
+    def _open(self) -> tuple[Manifest, Content, list[Segment]]:
+        manifest = read_manifest(self.folder)
+        for _ in range(ATTEMPTS):
+            if manifest.published is None:
+                raise self._nothing_published(manifest)
+            content = manifest.published
+            try:
+                opened = [Segment(self.folder, entry, content.dim) for entry in content.segments]
+                return manifest, content, opened
+            except FileNotFoundError as error:
+                newer = read_manifest(self.folder)
+                if newer.generation == manifest.generation:
+                    raise IndexCorrupt(f"{error.filename} is missing") from None
+                manifest = newer
+        raise IndexCorrupt(f"{self.folder} kept changing while it was opened; try again")
+
+    def _nothing_published(self, manifest: Manifest) -> IndexNotFound | IndexUnfinished:
+        if manifest.pending is None:
+            return IndexNotFound(f"{self.folder} holds an empty manifest; build the index again")
+        return IndexUnfinished(
+            f"{self.folder} is not finished ({manifest.pending.rows} rows so far); "
+            "run the same command again to go on"
+        )
+
+    def __len__(self) -> int:
+        """How many rows are live."""
+        return self.content.rows
+
+    def search(self, queries: Vectors, k: int) -> tuple[Scores, Positions]:
+        """The nearest live rows: cosines in [-1, 1] and positions, both [n, min(k, rows)].
+
+        ``queries`` is float32 [n, dim], scaled to unit length here. VectorError when the width
+        differs or a row is zero or not finite; ValueError when k < 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        return top_k(self._parts, unit_rows(queries, self.content.dim), min(k, len(self)))
+
+    def payload(self, position: int) -> bytes:
+        """The payload of one row; IndexCorrupt when its checksum does not hold."""
+        segment = int(np.searchsorted(self._bounds, position, side="right")) - 1
+        return self._segments[segment].payload(position - int(self._bounds[segment]))
+
+    def find(self, row_id: str) -> int | None:
+        """The position of the live row with this id, the newest segment first."""
+        for first, segment in reversed(list(zip(self._bounds, self._segments, strict=False))):
+            row = segment.find(row_id)
+            if row is not None:
+                position: int = int(first) + row
+                return position
+        return None
+
+    def positions(self) -> Positions:
+        """The positions of the live rows, ascending."""
+        dead = [s.dead if s.dead is not None else np.zeros(s.rows, bool) for s in self._segments]
+        return np.flatnonzero(~np.concatenate([*dead, np.zeros(0, bool)]))
+
+    def to_faiss(self) -> "faiss.IndexFlatIP":
+        """A FAISS index over the live rows; its ids count through :meth:`positions`."""
+        import faiss
+
+        index: faiss.IndexFlatIP = faiss.IndexFlatIP(self.content.dim)
+        for vectors, dead in self._parts:
+            index.add(np.ascontiguousarray(vectors if dead is None else vectors[~dead]))
+        return index
+
+
+def unit_rows(vectors: Vectors | Sequence[Sequence[float]], dim: int) -> Vectors:
+    """Float32 rows [n, dim] scaled to unit length; VectorError names the first bad row."""
+    rows = np.asarray(vectors, np.float32)
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise VectorError(f"expected vectors of shape [n, {dim}], got {list(rows.shape)}")
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+    if len(bad):
+        what = "is zero" if lengths[bad[0]] == 0 else "is not finite"
+        raise VectorError(f"vector {bad[0]} {what}; a vector must have a direction")
+    unit: Vectors = (rows / lengths).astype(np.float32)
+    return unit

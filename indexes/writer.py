@@ -1,0 +1,248 @@
+"""The one writer of an index folder: an unpublished build grows, then replaces what readers see."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from indexes.build import Build
+from indexes.durable import sync_folder
+from indexes.errors import (
+    IndexCorrupt,
+    IndexExists,
+    IndexUnfinished,
+    IndexWriteFailed,
+    RetrievalError,
+    VectorError,
+)
+from indexes.growing import LONGEST_ROW, GrowingSegment
+from indexes.layout import Vectors, id_of
+from indexes.lock import WriterLock
+from indexes.manifest import (
+    NAME,
+    OURS,
+    Content,
+    Manifest,
+    SegmentEntry,
+    only_ours,
+    read_manifest,
+    write_manifest,
+)
+
+SAME_MODEL = ("fingerprint", "dtype")
+UNIT = (
+    1e-3  # how far from 1 a row's length may be: a reduced precision rounds, a mistake is far off
+)
+REMEDIES = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EACCES: "choose a folder that you may write to, with -i",
+    errno.EPERM: "choose a folder that you may write to, with -i",
+    errno.EROFS: "choose a folder that you may write to, with -i",
+}
+
+
+def check_target(folder: Path, *, overwrite: bool) -> None:
+    """Raise IndexExists when a build may not begin in this folder."""
+    if (folder / NAME).is_file():
+        if read_manifest(folder).published is not None and not overwrite:
+            raise IndexExists(
+                f"{folder} already holds an index; give another folder with -i, or build it anew "
+                "with --overwrite (the old one answers until the new one is complete)"
+            )
+    elif folder.exists() and not (folder.is_dir() and only_ours(folder)):
+        raise IndexExists(f"{folder} is not empty and not an index folder; give another with -i")
+
+
+class IndexWriter:
+    """Builds the content of a folder, in one commit.
+
+    ``content`` says what is being built (its segments are ignored). A build that was interrupted
+    is taken up where it has the same model; ``len(writer)`` tells how far it came. With
+    ``overwrite`` a finished index answers until :meth:`commit`, and an unfinished build of another
+    model is dropped. Errors: IndexExists, IndexUnfinished, IndexLocked, IndexCorrupt, and
+    IndexWriteFailed when the disk refuses.
+    """
+
+    def __init__(self, folder: str | Path, content: Content, *, overwrite: bool = False) -> None:
+        self.folder = Path(folder)
+        self._build: Build | None = None
+        self._manifest = Manifest()
+        with self._disk():
+            check_target(self.folder, overwrite=overwrite)
+            self._made_folder = not self.folder.exists()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = WriterLock(self.folder)
+        try:
+            with self._disk():
+                check_target(self.folder, overwrite=overwrite)  # again, now that nobody else writes
+                if (self.folder / NAME).is_file():
+                    self._manifest = read_manifest(self.folder)
+                self.content = replace(content, segments=())
+                self._build = self._take_up(overwrite)
+                self._remove_orphans()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_up(self, overwrite: bool) -> Build:
+        """Go on with the interrupted build where it has the same model, else begin an empty one."""
+        pending, ours = self._manifest.pending, self.content.model
+        if pending is None:
+            return Build(self.folder, self.content.dim, ())
+        try:
+            if any(ours.get(key) != pending.model.get(key) for key in SAME_MODEL):
+                raise IndexUnfinished(
+                    f"{self.folder} holds an unfinished build with another model or dtype "
+                    f"({pending.model.get('name')}, {pending.model.get('dtype')}); "
+                    "run its command again, or start over with --overwrite"
+                )
+            build = Build(self.folder, pending.dim, pending.segments)
+        except (IndexUnfinished, IndexCorrupt):
+            if not overwrite:
+                raise
+            # The manifest first: the orphans it no longer names are removed after.
+            self._write(replace(self._manifest, pending=self.content))
+            return Build(self.folder, self.content.dim, ())
+        self.content = replace(self.content, segments=pending.segments, source=pending.source)
+        return build
+
+    @property
+    def _rows(self) -> Build:
+        if self._build is None:
+            raise ValueError("this writer is closed")
+        return self._build
+
+    def __len__(self) -> int:
+        """How many rows the build holds."""
+        return len(self._rows)
+
+    def find(self, row_id: str) -> int | None:
+        """The position of the latest row of the build with this id."""
+        return self._rows.find(row_id)
+
+    def payload(self, position: int) -> bytes:
+        """The payload of a row of the build."""
+        return self._rows.payload(position).removesuffix(b"\n")
+
+    def add(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
+        """Append rows: float32 [n, dim] of unit length and one JSON object with an "id" each.
+
+        Of rows with one id the last stays. VectorError names a bad row; then nothing of the
+        batch is kept.
+        """
+        vectors = np.asarray(vectors, np.float32)
+        self._check(vectors, payloads)
+        with self._disk():
+            self._rows.append(vectors, payloads)
+
+    def _check(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
+        if vectors.shape != (len(payloads), self.content.dim):
+            raise VectorError(
+                f"expected vectors of shape [{len(payloads)}, {self.content.dim}], "
+                f"got {list(vectors.shape)}"
+            )
+        lengths = np.linalg.norm(vectors, axis=1)
+        bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT))
+        if len(bad):
+            raise VectorError(
+                f"the vector of {id_of(payloads[bad[0]])!r} has length {lengths[bad[0]]:.4g}; "
+                "rows must be finite and of unit length"
+            )
+        longest = max(map(len, payloads), default=0)
+        if longest >= LONGEST_ROW:
+            raise RetrievalError(f"a row of {longest} bytes is over the limit of {LONGEST_ROW}")
+
+    def checkpoint(self, **changes: Any) -> None:
+        """Make every row so far survive; ``changes`` are fields of the content, such as source."""
+        with self._disk():
+            segments = self._rows.checkpoint()
+            self.content = replace(self.content, segments=segments, **changes)
+            self._write(replace(self._manifest, pending=self.content))
+
+    def cut(self, rows: int) -> None:
+        """Keep the first ``rows`` rows of the unfinished build and forget the others."""
+        with self._disk():
+            self._rows.abandon()
+            kept: list[SegmentEntry] = []
+            for entry in self.content.segments:
+                if rows <= 0:
+                    break
+                kept.append(entry if entry.rows <= rows else self._beginning(entry, rows))
+                rows -= entry.rows
+            # The manifest first: a crash between the two must find no more than it names.
+            self.content = replace(self.content, segments=tuple(kept))
+            self._write(replace(self._manifest, pending=self.content))
+            self._remove_orphans()
+            self._build = Build(self.folder, self.content.dim, kept)
+
+    def _beginning(self, entry: SegmentEntry, rows: int) -> SegmentEntry:
+        part = GrowingSegment.reopen(self.folder, entry, self.content.dim, rows)
+        part.abandon()
+        return part.entry()
+
+    def commit(self, **changes: Any) -> Content:
+        """Publish the build in one step, remove what it replaces, return what is published."""
+        with self._disk():
+            generation = self._manifest.generation + 1
+            segments = self._rows.close(generation)
+            self.content = replace(self.content, segments=segments, **changes)
+            self._write(Manifest(generation, published=self.content))
+            self._remove_orphans()
+        return self.content
+
+    def _write(self, manifest: Manifest) -> None:
+        write_manifest(self.folder, manifest)
+        self._manifest = manifest
+
+    def _remove_orphans(self) -> None:
+        """Delete the files of ours that no manifest names: a crash or a commit left them."""
+        contents = [self._manifest.published, self._manifest.pending]
+        segments = [segment for content in contents if content for segment in content.segments]
+        named = {f"{segment.name}.{suffix}" for segment in segments for suffix in segment.files}
+        for path in self.folder.iterdir():
+            if OURS.match(path.name) and path.name not in named:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Report a refusing disk as what it is."""
+        try:
+            yield
+        except OSError as error:
+            remedy = REMEDIES.get(error.errno or 0, "what was kept before is untouched")
+            raise IndexWriteFailed(
+                f"cannot write to {error.filename or self.folder}: "
+                f"{error.strerror or error}; {remedy}"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the folder; a build without a checkpoint leaves nothing behind."""
+        if self._build is not None:
+            with suppress(OSError):  # the buffers of a full disk cannot be flushed
+                self._build.abandon()
+            self._build = None
+        with suppress(OSError):
+            self._remove_orphans()
+            if not (self.folder / NAME).exists():
+                (self.folder / "LOCK").unlink()
+                if self._made_folder:
+                    self.folder.rmdir()
+                    sync_folder(self.folder.parent)
+        self._lock.release()
+
+    def __enter__(self) -> "IndexWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,28 @@
+"""Miniformer: small, exact transformer models and how they learn."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from miniformer.minilm.mini_lm_model import MiniLMModel, SentenceTransformer
+    from miniformer.minilm.model_loader import load_pretrained_weights
+    from miniformer.minilm.tokenizer import MiniLMTokenizer
+
+_HOMES = {
+    "MiniLMModel": "miniformer.minilm.mini_lm_model",
+    "MiniLMTokenizer": "miniformer.minilm.tokenizer",
+    "SentenceTransformer": "miniformer.minilm.mini_lm_model",
+    "load_pretrained_weights": "miniformer.minilm.model_loader",
+}
+__all__ = ["MiniLMModel", "MiniLMTokenizer", "SentenceTransformer", "load_pretrained_weights"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name the first time it is asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'miniformer' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

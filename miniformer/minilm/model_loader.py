@@ -1,0 +1,94 @@
+"""Pretrained weights into our modules: by name, strictly, and with a word about every tensor."""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from miniformer.minilm.mini_lm_model import Dense, MiniLMModel, SentenceTransformer
+from miniformer.weights import DEFAULT_MODEL, check_pin, find_model, sha256_of, weights_file
+
+logger = logging.getLogger(__name__)
+
+Model = TypeVar("Model", MiniLMModel, SentenceTransformer)
+
+# Old checkpoints: a `bert.` prefix, and LayerNorm's first names.
+RENAMES = (
+    (re.compile(r"^bert\."), ""),
+    (re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
+    (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"),
+)
+# A buffer of old BERT exports, and heads of other tasks: nothing an encoder has a place for.
+IGNORED = re.compile(r"^(embeddings\.position_ids$|cls\.|classifier\.)")
+UNUSED_BY_EMBEDDINGS = "pooler."
+
+
+def load_pretrained_weights(model: Model, model_name: str = DEFAULT_MODEL) -> Model:
+    """Fill a model with pretrained weights and return it in eval mode.
+
+    ``model_name`` is a name or a folder, found as :func:`miniformer.weights.find_model` says.
+    What was loaded, ignored or missing is logged. TypeError for another kind of model,
+    FileNotFoundError when there are no weights, ValueError when a tensor is missing, unexpected
+    or of another shape (every one is listed, with both shapes) or when the file is not the
+    published one.
+    """
+    if not isinstance(model, (MiniLMModel, SentenceTransformer)):
+        raise TypeError(
+            f"model must be a MiniLMModel or SentenceTransformer, got {type(model).__name__}"
+        )
+    found = find_model(model_name)
+    check_pin(found, sha256_of(weights_file(found.path)))
+    return load_folder(model, found.path)
+
+
+def load_folder(model: Model, folder: Path) -> Model:
+    """Fill a model from a model folder whose hash the caller vouches for; eval mode."""
+    body = model.model if isinstance(model, SentenceTransformer) else model
+    _fill(body, weights_file(folder), optional=UNUSED_BY_EMBEDDINGS if body is not model else None)
+    if isinstance(model, SentenceTransformer):
+        for dense in cast(Iterable[Dense], model.dense):
+            _fill(dense, weights_file(folder / dense.spec.folder))
+    return model.eval()
+
+
+def _fill(module: nn.Module, path: Path, *, optional: str | None = None) -> None:
+    """Load one file into one module: names and shapes must fit."""
+    tensors = {_our_name(name): tensor for name, tensor in load_file(path).items()}
+    wanted = module.state_dict()
+    ignored = sorted(name for name in tensors if IGNORED.match(name))
+    missing = sorted(wanted.keys() - tensors.keys())
+    tolerated = [name for name in missing if optional and name.startswith(optional)]
+    problems = [
+        f"missing {name} {_shape(wanted[name])}" for name in missing if name not in tolerated
+    ]
+    problems += [
+        f"unexpected {name} {_shape(tensors[name])}"
+        for name in sorted(tensors.keys() - wanted.keys() - set(ignored))
+    ]
+    problems += [
+        f"{name} is {_shape(tensors[name])} in the file, {_shape(wanted[name])} in the model"
+        for name in sorted(wanted.keys() & tensors.keys())
+        if tensors[name].shape != wanted[name].shape
+    ]
+    if problems:
+        logger.error("%s does not fit the model: %s", path, "; ".join(problems))
+        raise ValueError(f"{path} does not fit the model: {'; '.join(problems)}")
+    with torch.no_grad():
+        module.load_state_dict({n: tensors[n] for n in wanted if n in tensors}, strict=False)
+    loaded = len(wanted) - len(tolerated)
+    logger.info("%s: loaded %d tensors, ignored %s, missing %s", path, loaded, ignored, tolerated)
+
+
+def _our_name(name: str) -> str:
+    for pattern, ours in RENAMES:
+        name = pattern.sub(ours, name)
+    return name
+
+
+def _shape(tensor: Tensor) -> list[int]:
+    return list(tensor.shape)

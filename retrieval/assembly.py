@@ -1,0 +1,226 @@
+"""Names to encoders: the one room that knows both the models and what retrieval asks of them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from miniformer.minilm.devices import pick_device, pick_dtype
+from miniformer.minilm.mini_lm_model import SentenceTransformer
+from miniformer.minilm.model_loader import load_folder
+from miniformer.minilm.tokenizer import MiniLMTokenizer, pad
+from miniformer.weights import (
+    DEFAULT_MODEL,
+    FoundModel,
+    check_pin,
+    find_model,
+    read_spec,
+    sha256_of,
+    weights_file,
+)
+from retrieval.encoding import Counts, Vectors, check_texts, token_batches, windows
+from retrieval.errors import ModelError
+
+# Padded tokens in one forward pass: enough to keep the processor busy, few enough that the widest
+# activation (1,536 numbers a token) stays small.
+TOKEN_BUDGET = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
+
+
+class Encoder:
+    """A MiniLM sentence encoder by name or folder; see :mod:`miniformer.weights` for the names.
+
+    ``max_length`` defaults to the model's own, ``dtype="auto"`` is bfloat16 where the processor
+    has it in hardware, ``device="auto"`` is CUDA, MPS or the CPU. Every row that leaves is float32,
+    finite and of unit length. Safe to call from many threads. ModelError when the model is not
+    there, damaged or of another kind; QueryError for a text that is no text.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        max_length: int | None = None,
+    ) -> None:
+        try:
+            self._load(find_model(model), {}, dtype, device, max_length)
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(_reason(error)) from error
+
+    @classmethod
+    def from_record(
+        cls, record: Mapping[str, Any], *, dtype: str = "auto", device: str = "auto"
+    ) -> "Encoder":
+        """The encoder that built an index, found on this machine only.
+
+        ModelError when it is not here, or when another model is here under its name.
+        """
+        encoder = cls.__new__(cls)
+        try:
+            found = _find_recorded(record)
+            encoder._load(found, record, dtype, device, record["max_length"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(_reason(error)) from error
+        if encoder.fingerprint != record["fingerprint"]:
+            raise ModelError(
+                f"the index was built with {record['name']} (fingerprint "
+                f"{record['fingerprint'][:12]}), but {found.path} is another model (fingerprint "
+                f"{encoder.fingerprint[:12]}); bring the first one back or build the index again"
+            )
+        return encoder
+
+    def _load(
+        self,
+        found: FoundModel,
+        record: Mapping[str, Any],
+        dtype: str,
+        device: str,
+        max_length: int | None,
+    ) -> None:
+        self._device = pick_device(device)
+        self._dtype = pick_dtype(dtype, self._device)
+        self._name = found.name
+        self._folder = found.path
+        self._spec = read_spec(found.path)
+        self.max_length = self._spec.max_length if max_length is None else max_length
+        positions = self._spec.body["max_position_embeddings"]
+        if not 3 <= self.max_length <= positions:
+            raise ValueError(f"max_length {self.max_length} is not in 3…{positions}")
+        self._tokenizer = MiniLMTokenizer(str(found.path), self.max_length)
+        self._files = _file_stamps(found.path, self._spec.dense, record.get("files", ()))
+        check_pin(found, self._files[0]["sha256"])
+        model = SentenceTransformer.from_spec(self._spec, max_length=self.max_length)
+        self._model = load_folder(model, found.path).to(self._device, self._dtype)
+
+    @property
+    def dim(self) -> int:
+        """The width of a vector."""
+        return self._model.dim
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that decides a vector: weights, tokenizer, pooling, length, prompts."""
+        spec = self._spec
+        parts = [
+            [stamp["sha256"] for stamp in self._files],
+            spec.body.get("hidden_act"),
+            spec.body["num_attention_heads"],
+            spec.body.get("layer_norm_eps"),
+            spec.pooling,
+            [dense.activation for dense in spec.dense],
+            self.max_length,
+            self._model.normalize,
+            spec.do_lower_case,
+            dict(sorted(spec.prompts.items())),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What an index keeps to find this model again, and to know it from another."""
+        return {
+            "name": self._name,
+            "folder": str(self._folder),
+            "fingerprint": self.fingerprint,
+            "max_length": self.max_length,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "device": self._device.type,
+            "files": self._files,
+        }
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows float32 [n, dim] in the order of the texts, as sentence-transformers' encode:
+        with the folder's default prompt, where it has one.
+        """
+        return self._encode(texts, self._spec.default_prompt or "")[0]
+
+    def encode_query(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows float32 [n, dim], with the folder's prompt for queries."""
+        return self._encode(texts, "query")[0]
+
+    def encode_document(self, texts: Sequence[str]) -> tuple[Vectors, Counts]:
+        """Unit rows float32 [n, dim], with the folder's prompt for documents, and the tokens that
+        each text lost at ``max_length``: int32 [n], estimated beyond a few thousand characters.
+        """
+        names = ("document", "passage", "corpus")
+        return self._encode(texts, next((n for n in names if self._spec.prompts.get(n)), ""))
+
+    def encode_stream(self, texts: Iterable[str]) -> Iterator[Vectors]:
+        """Rows of documents in order, a few hundred at a time, in bounded memory."""
+        for window in windows(texts):
+            yield self.encode_document(window)[0]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where each token begins and ends in the text, in characters."""
+        return self._tokenizer.offsets(text)
+
+    def _encode(self, texts: Sequence[str], prompt_name: str) -> tuple[Vectors, Counts]:
+        check_texts(texts)
+        prompt = self._spec.prompts.get(prompt_name, "")
+        prompted = [prompt + text for text in texts]
+        if self._spec.do_lower_case:
+            prompted = [text.lower() for text in prompted]
+        ids, dropped = self._tokenizer.token_ids(prompted)
+        vectors = np.empty((len(ids), self.dim), np.float32)
+        budget = TOKEN_BUDGET[self._device.type]
+        for batch in token_batches([len(row) for row in ids], budget):
+            vectors[batch] = self._forward([ids[position] for position in batch])
+        _check_unit(vectors)
+        return vectors, np.array(dropped, np.int32)
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> Vectors:
+        ids, mask = pad(rows)
+        with torch.inference_mode():
+            vectors = self._model(ids.to(self._device), mask.to(self._device))
+        return np.asarray(vectors.cpu().numpy(), np.float32)
+
+
+def _check_unit(vectors: Vectors) -> None:
+    lengths = np.linalg.norm(vectors, axis=1)
+    bad = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))
+    if len(bad):
+        raise ModelError(
+            f"the model gave text {bad[0]} a vector of length {lengths[bad[0]]}; "
+            "its weights may be damaged, or overflow in this dtype: try float32"
+        )
+
+
+def _find_recorded(record: Mapping[str, Any]) -> FoundModel:
+    folder = Path(record.get("folder", ""))
+    if record.get("folder") and (folder / "config.json").is_file():
+        return FoundModel(record["name"], folder, "the index")
+    if "folder" not in record:
+        raise ValueError(
+            f"the index was built with an encoder of its own ({record['name']}); "
+            "pass it: Searcher(..., encoder=...)"
+        )
+    return find_model(record["name"], hub=False)
+
+
+def _file_stamps(
+    folder: Path, dense: Sequence[Any], known: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Path, size, time and sha256 of each file that decides a vector; unchanged ones keep theirs."""
+    paths = [weights_file(folder), folder / "tokenizer.json"]
+    paths += [weights_file(folder / part.folder) for part in dense]
+    hashes = {(k["path"], k["size"], k["mtime_ns"]): k["sha256"] for k in known}
+    stamps = []
+    for path in paths:
+        status = path.stat()
+        stamp = (str(path), status.st_size, status.st_mtime_ns)
+        names = ("path", "size", "mtime_ns", "sha256")
+        sha256 = hashes.get(stamp) or sha256_of(path)
+        stamps.append(dict(zip(names, (*stamp, sha256), strict=True)))
+    return stamps
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"the model's configuration lacks {error}"
+    return str(error)

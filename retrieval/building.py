@@ -1,0 +1,272 @@
+"""Documents to an index folder: in windows, with checkpoints, taken up where it stopped."""
+
+import base64
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeGuard, cast
+
+import numpy as np
+
+from indexes.errors import IndexUnfinished
+from indexes.manifest import Content
+from indexes.writer import IndexWriter, check_target
+from retrieval.corpus import Corpus, OnError, from_documents, read_corpus
+from retrieval.documents import Document, dropped_in, to_payload, with_dropped
+from retrieval.encoding import WINDOW, TextEncoder, model_record
+from retrieval.errors import CorpusError, RowProblem
+from retrieval.schema import Schema
+
+OnDuplicate = Literal["error", "first", "last"]
+ON_DUPLICATE = ("error", "first", "last")
+Source = str | Path | Sequence[str | Path] | Iterable[Document]
+CHECKPOINT_ROWS = 2_000
+CHECKPOINT_SECONDS = 5.0
+
+# Kept with their vectors, so that a later check can tell whether the encoder still agrees.
+PROBES = (
+    "How do decorators work?",
+    "The quick brown fox jumps over the lazy dog.",
+    "Transmission of heat through a boundary layer at high speed",
+    "日本語の文章を検索する",
+    "Ça coûte 12,50 € à l'entrée – naïve façade",
+    "def main(): return {'answer': 42}",
+    "x",
+    "a long passage about one thing and then another; " * 40,
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is: rows so far, the share of the source read (None: unknown), seconds
+    since it began, and how many of the rows were encoded in that time.
+    """
+
+    rows: int
+    fraction: float | None
+    seconds: float
+    encoded: int
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did. ``truncated`` texts lost ``truncated_tokens`` at the maximum length;
+    ``resumed`` rows had been encoded by an earlier, interrupted run.
+    """
+
+    rows: int
+    skipped: int
+    truncated: int
+    truncated_tokens: int
+    seconds: float
+    resumed: int = 0
+
+
+def build_index(
+    source: Source,
+    folder: str | Path,
+    *,
+    encoder: TextEncoder | None = None,
+    model: str = "all-MiniLM-L6-v2",
+    max_length: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    text_column: str | None = None,
+    id_column: str | None = None,
+    title_column: str | None = None,
+    metadata_columns: Sequence[str] | None = None,
+    on_error: OnError = "raise",
+    on_duplicate: OnDuplicate = "error",
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> BuildReport:
+    """Index files (a path, a glob, ``-``, or several) or any iterable of Documents.
+
+    Interrupted, it goes on where it stopped when it is called with the same arguments again; until
+    it is complete, ``folder`` answers as before. ``encoder`` takes the place of ``model``,
+    ``max_length``, ``device`` and ``dtype``. ``on_duplicate`` says which row of one id stays.
+    Errors: CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked, IndexWriteFailed.
+    """
+    started = time.monotonic()
+    if on_duplicate not in ON_DUPLICATE:
+        raise ValueError(f"on_duplicate must be one of {ON_DUPLICATE}, got {on_duplicate!r}")
+    check_target(Path(folder), overwrite=overwrite)
+    if _is_paths(source):
+        corpus = read_corpus(
+            source,
+            text_column=text_column,
+            id_column=id_column,
+            title_column=title_column,
+            metadata_columns=metadata_columns,
+            on_error=on_error,
+        )
+    else:
+        corpus = from_documents(cast(Iterable[Document], source), on_error=on_error)
+    if encoder is None:
+        from retrieval.assembly import Encoder  # torch, only where it is needed
+
+        encoder = Encoder(model, dtype=dtype, device=device, max_length=max_length)
+    content = Content(dim=encoder.dim, model=model_record(encoder))
+    with IndexWriter(folder, content, overwrite=overwrite) as writer:
+        build = _Build(writer, encoder, corpus, on_duplicate, progress or (lambda _: None), started)
+        return build.run(may_cut=overwrite)
+
+
+def _is_paths(source: Source) -> TypeGuard[str | Path | Sequence[str | Path]]:
+    if isinstance(source, (list, tuple)):
+        return bool(source) and all(isinstance(item, (str, Path)) for item in source)
+    return isinstance(source, (str, Path))
+
+
+class _Build:
+    """One run over the corpus. Rows that an earlier run encoded are compared and passed over."""
+
+    def __init__(
+        self,
+        writer: IndexWriter,
+        encoder: TextEncoder,
+        corpus: Corpus,
+        on_duplicate: OnDuplicate,
+        progress: Callable[[Progress], None],
+        started: float,
+    ) -> None:
+        self._writer = writer
+        self._encoder = encoder
+        self._corpus = corpus
+        self._on_duplicate = on_duplicate
+        self._progress = progress
+        self._started = started
+        self._schema = Schema()
+        self._window: list[tuple[Document, bytes]] = []
+        self._ids: set[str] = set()
+        self._rows = 0  # compared or encoded so far
+        self._resumed = len(writer)
+        self._report = BuildReport(0, 0, 0, 0, 0.0)
+        self._kept_rows = self._resumed
+        self._kept_time = started
+
+    def run(self, *, may_cut: bool) -> BuildReport:
+        try:
+            for document in self._corpus:
+                self._take(document, may_cut)
+            self._encode_window()
+            if self._rows < self._resumed:
+                self._differs("the source ends", may_cut)
+        except (KeyboardInterrupt, SystemExit):
+            if self._rows > self._resumed:
+                self._writer.checkpoint()
+            raise
+        if not self._rows:
+            raise CorpusError(
+                f"{', '.join(f.shown for f in self._corpus.files) or 'the source'}: "
+                f"no documents ({self._corpus.skipped} rows skipped); there is nothing to index"
+            )
+        return self._commit()
+
+    def _take(self, document: Document, may_cut: bool) -> None:
+        try:
+            self._schema.observe(document.metadata)
+        except RowProblem as problem:
+            self._corpus.reject(str(problem))
+            return
+        payload = to_payload(document)
+        if self._rows < self._resumed:
+            dropped = dropped_in(self._writer.payload(self._rows), payload)
+            if dropped is not None:
+                self._count(1, [dropped])
+                return
+        if self._is_duplicate(document.id):
+            return
+        if self._rows < self._resumed:
+            self._differs(self._corpus.where, may_cut)
+        self._ids.add(document.id)
+        self._window.append((document, payload))
+        if len(self._window) == WINDOW:
+            self._encode_window()
+
+    def _is_duplicate(self, row_id: str) -> bool:
+        """Whether to pass a document over because its id has come before."""
+        if self._on_duplicate == "last":
+            return False
+        earlier = self._writer.find(row_id)
+        if row_id not in self._ids and (earlier is None or earlier >= self._rows):
+            return False
+        if self._on_duplicate == "first":
+            return True
+        raise CorpusError(
+            f"{self._corpus.where}: the id {row_id!r} has come before; make ids unique, "
+            "or pass --on-duplicate first (or last)"
+        )
+
+    def _differs(self, where: str, may_cut: bool) -> None:
+        """The source is not the one that the interrupted run read."""
+        if not may_cut:
+            raise IndexUnfinished(
+                f"{self._writer.folder} holds an unfinished build of another source or with other "
+                f"options: {where} where it has row {self._rows + 1}; run the command that began "
+                "it, or start over with --overwrite"
+            )
+        self._writer.cut(self._rows)
+        self._resumed = self._kept_rows = self._rows
+
+    def _encode_window(self) -> None:
+        if not self._window:
+            return
+        documents = [document for document, _ in self._window]
+        vectors, dropped = self._encoder.encode_document([d.full_text for d in documents])
+        payloads = [
+            with_dropped(payload, int(lost))
+            for (_, payload), lost in zip(self._window, dropped, strict=True)
+        ]
+        self._writer.add(vectors, payloads)
+        self._count(len(payloads), dropped.tolist())
+        self._window.clear()
+        self._ids.clear()
+        now = time.monotonic()
+        if (
+            self._rows - self._kept_rows >= CHECKPOINT_ROWS
+            or now - self._kept_time >= CHECKPOINT_SECONDS
+        ):
+            self._writer.checkpoint()
+            self._kept_rows, self._kept_time = self._rows, now
+        encoded = self._rows - self._resumed
+        self._progress(Progress(self._rows, self._corpus.fraction(), now - self._started, encoded))
+
+    def _count(self, rows: int, dropped: Sequence[int]) -> None:
+        self._rows += rows
+        self._report = replace(
+            self._report,
+            truncated=self._report.truncated + sum(lost > 0 for lost in dropped),
+            truncated_tokens=self._report.truncated_tokens + sum(dropped),
+        )
+
+    def _commit(self) -> BuildReport:
+        files = [{"name": file.shown, "bytes": file.size} for file in self._corpus.files]
+        content = self._writer.commit(
+            schema=self._schema.fields(),
+            probes=_probes(self._encoder),
+            source={
+                "files": files,
+                "skipped": self._corpus.skipped,
+                "truncated": self._report.truncated,
+                "truncated_tokens": self._report.truncated_tokens,
+            },
+        )
+        return replace(
+            self._report,
+            rows=content.rows,
+            skipped=self._corpus.skipped,
+            seconds=time.monotonic() - self._started,
+            resumed=self._resumed,
+        )
+
+
+def _probes(encoder: TextEncoder) -> list[dict[str, str]]:
+    """The probe texts with their vectors as base64 of float32, little-endian."""
+    vectors, _ = encoder.encode_document(PROBES)
+    raw = np.ascontiguousarray(vectors, "<f4")
+    return [
+        {"text": text, "vector": base64.b64encode(vector.tobytes()).decode()}
+        for text, vector in zip(PROBES, raw, strict=True)
+    ]

@@ -1,0 +1,57 @@
+"""``retrieval index``: files to an index folder."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retrieval.cli.options import corpus_options, encoder_options, index_folder
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@index_folder
+@encoder_options
+@corpus_options
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(["error", "first", "last"]),
+    default="error",
+    show_default=True,
+    help="Which row of one id to keep.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the index that the folder holds.")
+def index(
+    files: tuple[str, ...], folder: Path, metadata_columns: tuple[str, ...], **options: Any
+) -> None:
+    """Index FILES: Parquet, JSONL, CSV or TSV (each also .gz), globs, or - for JSON lines.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    from retrieval.building import build_index
+    from retrieval.cli.progress import ProgressLine
+
+    progress = ProgressLine()
+    try:
+        report = build_index(
+            list(files),
+            folder,
+            metadata_columns=list(metadata_columns) or None,
+            progress=progress,
+            **options,
+        )
+    finally:
+        progress.close()
+    rate = (report.rows - report.resumed) / report.seconds
+    parts = [f"{report.rows:,} rows in {folder}", f"{report.seconds:.1f} s", f"{rate:,.0f} rows/s"]
+    if report.resumed:
+        parts.append(f"{report.resumed:,} of them encoded before the interruption")
+    if report.skipped:
+        parts.append(f"{report.skipped:,} skipped")
+    click.echo(", ".join(parts), err=True)
+    if report.truncated:
+        click.echo(
+            f"{report.truncated:,} texts are longer than the model reads: "
+            f"{report.truncated_tokens:,} tokens were left out",
+            err=True,
+        )

@@ -1,0 +1,43 @@
+"""``retrieval info``: what an index holds."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from retrieval.cli.options import as_json, index_folder
+
+if TYPE_CHECKING:
+    from indexes.view import View
+
+
+@click.command()
+@index_folder
+@as_json
+def info(folder: Path, as_json: bool) -> None:
+    """Show what an index holds: rows, model, size, and how much text was too long for the model."""
+    from indexes.view import View
+    from retrieval.cli.output import print_facts, print_json, wants_json
+
+    facts = _facts(View(folder))
+    if wants_json(as_json):
+        print_json(facts)
+    else:
+        print_facts(facts.items())
+
+
+def _facts(view: "View") -> dict[str, object]:
+    content = view.content
+    return {
+        "rows": content.rows,
+        "skipped": content.source.get("skipped", 0),
+        "dim": content.dim,
+        "dtype": content.dtype,
+        "model": content.model.get("name"),
+        "fingerprint": content.model["fingerprint"],
+        "kind": content.kind,
+        "bytes": content.bytes,
+        "generation": view.manifest.generation,
+        "truncated": content.source.get("truncated", 0),
+        "truncated_tokens": content.source.get("truncated_tokens", 0),
+    }

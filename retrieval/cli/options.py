@@ -1,0 +1,90 @@
+"""Options that several verbs share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+index_folder = click.option(
+    "-i",
+    "--index",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="retrieval-index",
+    envvar="RETRIEVAL_INDEX",
+    show_default=True,
+    show_envvar=True,
+    help="The index folder.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="JSON, also on a terminal.")
+
+
+def model_options(command: Command) -> Command:
+    """Where and how a model computes."""
+    options = (
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+            default="auto",
+            show_default=True,
+            help="Where to encode.",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(["auto", "float32", "bfloat16"]),
+            default="auto",
+            show_default=True,
+            help="Number format; auto is bfloat16 where the processor has it in hardware.",
+        ),
+    )
+    return _all(options, command)
+
+
+def corpus_options(command: Command) -> Command:
+    """How a corpus is read."""
+    options = (
+        click.option("--text-column", help="Default: text, content, body or passage."),
+        click.option("--id-column", help="Default: id, _id or doc_id; else made from the content."),
+        click.option("--title-column", help="Default: title."),
+        click.option(
+            "--metadata-column",
+            "metadata_columns",
+            multiple=True,
+            help="Keep this column with the documents (repeatable). Default: every other scalar.",
+        ),
+        click.option(
+            "--on-error",
+            type=click.Choice(["raise", "skip"]),
+            default="raise",
+            show_default=True,
+            help="What to do with a row that cannot be read.",
+        ),
+    )
+    return _all(options, command)
+
+
+def encoder_options(command: Command) -> Command:
+    """Which model encodes, and how much of a text it reads."""
+    options = (
+        click.option(
+            "--model",
+            default="all-MiniLM-L6-v2",
+            show_default=True,
+            help="A model's name or folder.",
+        ),
+        click.option(
+            "--max-length",
+            type=click.IntRange(min=3),
+            help="Tokens read of each text, with [CLS] and [SEP]. Default: the model's own.",
+        ),
+    )
+    return model_options(_all(options, command))
+
+
+def _all(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

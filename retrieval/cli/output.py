@@ -1,0 +1,67 @@
+"""What people and programs read: tables on a terminal, JSON lines elsewhere."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from retrieval.documents import Hit
+
+CUT = 300  # characters of a text in a table
+
+
+def wants_json(as_json: bool) -> bool:
+    """JSON was asked for, or standard output is no terminal."""
+    return as_json or not sys.stdout.isatty()
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """One object, one line."""
+    click.echo(json.dumps(record, ensure_ascii=False))
+
+
+def plain(text: str) -> str:
+    """A text on one line, without characters that could steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def shorten(text: str, length: int = CUT) -> str:
+    """A text on one line, cut with an ellipsis."""
+    line = plain(text[: 4 * length])
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def print_hits(question: str, hits: Sequence[Hit]) -> None:
+    """A table of hits for a person."""
+    if not hits:
+        click.echo(f"Nothing found for: {shorten(question)}")
+        return
+    rows = [
+        (str(hit.rank), f"{hit.score:.3f}", shorten(hit.title or hit.id, 120), shorten(hit.text))
+        for hit in hits
+    ]
+    _print_table(("", "score", "title", "text"), rows, caption=shorten(question))
+
+
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Names and values for a person."""
+    _print_table((), [(name, plain(str(value))) for name, value in facts])
+
+
+def _print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=box.SIMPLE, show_header=bool(header), padding=(0, 1))
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: brackets in a document are no markup
+    console = Console()
+    if caption:
+        console.print(Text(caption, style="bold"))
+    console.print(table)

@@ -1,0 +1,63 @@
+"""``retrieval query``: questions to passages."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from retrieval.cli.options import as_json, index_folder, model_options
+
+AT_ONCE = 64  # questions from standard input that are encoded together
+
+
+@click.command()
+@click.argument("text", required=False)
+@index_folder
+@click.option("-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--min-score", type=float, help="Leave out hits with a lower cosine.")
+@as_json
+@model_options
+def query(
+    text: str | None,
+    folder: Path,
+    top_k: int,
+    min_score: float | None,
+    as_json: bool,
+    device: str,
+    dtype: str,
+) -> None:
+    """Find the passages nearest to TEXT, or to each line of standard input.
+
+    Elsewhere than on a terminal, one JSON object a line: rank, id, score, text, title, metadata;
+    with several questions, query comes first.
+    """
+    from retrieval.cli.output import print_hits, print_json, wants_json
+    from retrieval.encoding import windows
+    from retrieval.searcher import Searcher
+
+    if text is None and sys.stdin.isatty():
+        raise click.UsageError("give a question, or pipe questions in, one a line")
+    if text is not None and not text.strip():
+        raise click.UsageError("the question is empty")
+    searcher = Searcher(folder, device=device, dtype=dtype)
+    in_json = wants_json(as_json)
+    for group in [[text]] if text else windows(_lines(sys.stdin.buffer), AT_ONCE):
+        answers = searcher.search_batch(group, top_k, min_score=min_score)
+        for question, hits in zip(group, answers, strict=True):
+            if not in_json:
+                print_hits(question, hits)
+            for hit in hits if in_json else ():
+                print_json(hit.to_dict() if text else {"query": question, **hit.to_dict()})
+
+
+def _lines(stream: BinaryIO) -> Iterator[str]:
+    """The questions of standard input; blank lines are none."""
+    for number, line in enumerate(stream, start=1):
+        try:
+            question = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"standard input, line {number}: invalid UTF-8") from error
+        if question:
+            yield question
