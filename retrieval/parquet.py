@@ -12,8 +12,10 @@ from retrieval.files import CorpusFile, looks_like
 from retrieval.lines import Row
 from retrieval.rows import Columns, FoundColumns
 
-MAX_ROWS = 1_024
-BATCH_BYTES = 8 * 2**20
+DICTIONARY_BYTES = 5_000_000  # of one column in one row group, unpacked
+MANY_ROWS = 1_024
+FEW_ROWS = 32
+BUFFER = 2**16
 MAGIC = b"PAR1"
 
 
@@ -24,20 +26,14 @@ def read_parquet(file: CorpusFile, stream: BinaryIO, columns: Columns) -> Iterat
         metadata = pq.read_metadata(stream)
         schema = metadata.schema.to_arrow_schema()
         found, types = _choose(file, schema, columns)
-        parquet = pq.ParquetFile(
-            stream,
-            metadata=metadata,
-            # Repeated values are decoded once: a small file cannot unpack to gigabytes.
-            read_dictionary=[name for name, kind in types.items() if _is_text(kind)],
-            page_checksum_verification=True,
-        )
         number = 0
-        for batch in parquet.iter_batches(_batch_rows(metadata), columns=list(types)):
-            file.rows_read = number / max(1, metadata.num_rows)
-            values = {name: _values(batch.column(name)) for name in types}
-            for row in range(batch.num_rows):
-                number += 1
-                yield f"{file.shown}, row {number}", _row(values, row, found)
+        for group in range(metadata.num_row_groups):
+            for batch in _batches(stream, metadata, group, types):
+                file.rows_read = number / max(1, metadata.num_rows)
+                values = {name: _values(batch.column(name)) for name in types}
+                for row in range(batch.num_rows):
+                    number += 1
+                    yield f"{file.shown}, row {number}", _row(values, row, found)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CorpusError(f"{file.shown}: the Parquet file is damaged: {reason}") from error
@@ -124,18 +120,36 @@ def _is_scalar(kind: pa.DataType) -> bool:
     return any(check(kind) for check in checks)
 
 
-def _batch_rows(metadata: pq.FileMetaData) -> int:
-    """As many rows as keep a batch small, by the largest row group's average."""
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    widest = max((g.total_byte_size / max(1, g.num_rows) for g in groups), default=1.0)
-    return int(min(MAX_ROWS, max(1, BATCH_BYTES // max(1.0, widest))))
+def _batches(
+    stream: BinaryIO, metadata: pq.FileMetaData, group: int, types: dict[str, pa.DataType]
+) -> Iterator[pa.RecordBatch]:
+    """One row group in batches that stay small, whatever was written into it.
+
+    A few bytes can stand for gigabytes where one long value repeats. Read as a dictionary it is
+    decoded once; but then Arrow keeps every value of the row group, which a large group of
+    distinct texts must not do: that one is read plainly, a few rows at a time.
+    """
+    chunks = [metadata.row_group(group).column(i) for i in range(metadata.num_columns)]
+    sizes = {chunk.path_in_schema: chunk.total_uncompressed_size for chunk in chunks}
+    texts = [name for name, kind in types.items() if _is_text(kind)]
+    small = [name for name in texts if sizes[name] <= DICTIONARY_BYTES]
+    parquet = pq.ParquetFile(
+        stream,
+        metadata=metadata,
+        read_dictionary=small,
+        page_checksum_verification=True,
+        buffer_size=BUFFER,
+    )
+    rows = MANY_ROWS if small == texts else FEW_ROWS
+    yield from parquet.iter_batches(rows, row_groups=[group], columns=list(types))
 
 
 def _values(column: pa.Array) -> list[object]:
     """Python values; a text that is not UTF-8 becomes a RowProblem in its place."""
     if pa.types.is_dictionary(column.type):
-        known = _values(column.dictionary)
-        return [None if index is None else known[index] for index in column.indices.to_pylist()]
+        used = column.indices.unique().drop_null()
+        known = dict(zip(used.to_pylist(), _values(column.dictionary.take(used)), strict=True))
+        return [known.get(index) for index in column.indices.to_pylist()]
     if _is_text(column.type):
         raw = column.cast(pa.string() if pa.types.is_string_view(column.type) else column.type)
         return [_decoded(value) for value in raw.cast(pa.large_binary()).to_pylist()]

@@ -39,6 +39,8 @@ def main() -> NoReturn:
     # Accepted behind the verb too, where people add it when a command has just failed.
     arguments = [DEBUG] * debug + [argument for argument in arguments if argument != DEBUG]
     signal.signal(signal.SIGTERM, _terminate)
+    # Arrow's own allocator keeps what it has freed: 40 MiB more after 20,000 rows of Parquet.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.exit(run(arguments, debug=debug))
 
 
