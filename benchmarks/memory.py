@@ -52,7 +52,7 @@ def draw(rows: int, path: Path) -> Path:
 
 
 def resident() -> float:
-    """This process's memory in MiB, now."""
+    """The memory of our own process in MiB, now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / MIB
 

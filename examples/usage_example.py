@@ -14,7 +14,8 @@ from miniformer.minilm import (
     load_pretrained_weights,
 )
 from miniformer.minilm.devices import pick_device
-from miniformer.weights import find_model, read_spec
+from miniformer.minilm.folder import read_spec
+from miniformer.weights import find_model
 
 SENTENCES = (
     "It is a beautiful day",

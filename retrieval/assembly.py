@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from miniformer.minilm.devices import pick_device, pick_dtype
+from miniformer.minilm.folder import read_spec
 from miniformer.minilm.mini_lm_model import SentenceTransformer
 from miniformer.minilm.model_loader import load_folder
 from miniformer.minilm.tokenizer import MiniLMTokenizer, pad
@@ -19,7 +20,6 @@ from miniformer.weights import (
     FoundModel,
     check_pin,
     find_model,
-    read_spec,
     sha256_of,
     weights_file,
 )
@@ -206,7 +206,7 @@ def _find_recorded(record: Mapping[str, Any]) -> FoundModel:
 def _file_stamps(
     folder: Path, dense: Sequence[Any], known: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Path, size, time and sha256 of each file that decides a vector; unchanged ones keep theirs."""
+    """Path, size, time and sha256 of each file that decides a vector; known ones keep theirs."""
     paths = [weights_file(folder), folder / "tokenizer.json"]
     paths += [weights_file(folder / part.folder) for part in dense]
     hashes = {(k["path"], k["size"], k["mtime_ns"]): k["sha256"] for k in known}

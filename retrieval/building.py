@@ -1,13 +1,10 @@
 """Documents to an index folder: in windows, with checkpoints, taken up where it stopped."""
 
-import base64
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeGuard, cast
-
-import numpy as np
 
 from indexes.errors import IndexUnfinished
 from indexes.manifest import Content
@@ -16,6 +13,7 @@ from retrieval.corpus import Corpus, OnError, from_documents, read_corpus
 from retrieval.documents import Document, dropped_in, to_payload, with_dropped
 from retrieval.encoding import WINDOW, TextEncoder, model_record
 from retrieval.errors import CorpusError, RowProblem
+from retrieval.probes import make_probes
 from retrieval.schema import Schema
 
 OnDuplicate = Literal["error", "first", "last"]
@@ -23,18 +21,6 @@ ON_DUPLICATE = ("error", "first", "last")
 Source = str | Path | Sequence[str | Path] | Iterable[Document]
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
-
-# Kept with their vectors, so that a later check can tell whether the encoder still agrees.
-PROBES = (
-    "How do decorators work?",
-    "The quick brown fox jumps over the lazy dog.",
-    "Transmission of heat through a boundary layer at high speed",
-    "日本語の文章を検索する",
-    "Ça coûte 12,50 € à l'entrée – naïve façade",
-    "def main(): return {'answer': 42}",
-    "x",
-    "a long passage about one thing and then another; " * 40,
-)
 
 
 @dataclass(frozen=True)
@@ -245,7 +231,7 @@ class _Build:
         files = [{"name": file.shown, "bytes": file.size} for file in self._corpus.files]
         content = self._writer.commit(
             schema=self._schema.fields(),
-            probes=_probes(self._encoder),
+            probes=make_probes(self._encoder),
             source={
                 "files": files,
                 "skipped": self._corpus.skipped,
@@ -260,13 +246,3 @@ class _Build:
             seconds=time.monotonic() - self._started,
             resumed=self._resumed,
         )
-
-
-def _probes(encoder: TextEncoder) -> list[dict[str, str]]:
-    """The probe texts with their vectors as base64 of float32, little-endian."""
-    vectors, _ = encoder.encode_document(PROBES)
-    raw = np.ascontiguousarray(vectors, "<f4")
-    return [
-        {"text": text, "vector": base64.b64encode(vector.tobytes()).decode()}
-        for text, vector in zip(PROBES, raw, strict=True)
-    ]

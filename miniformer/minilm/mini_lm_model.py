@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from miniformer.minilm.folder import DenseSpec, SentenceSpec, read_spec
 from miniformer.minilm.model_components import (
     NORM_EPS,
     Embeddings,
@@ -13,7 +14,7 @@ from miniformer.minilm.model_components import (
     require_positive,
 )
 from miniformer.model.masks import padding_mask
-from miniformer.weights import DenseSpec, SentenceSpec, find_model, read_spec
+from miniformer.weights import find_model
 
 MIN_TOKENS = 1e-9  # keeps the mean of no tokens finite, as sentence-transformers does
 

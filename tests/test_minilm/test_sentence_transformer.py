@@ -116,9 +116,7 @@ def test_over_long_input_is_cut_ids_and_mask_alike(make, batch, pooling):
     ids, mask = batch
     cut = make(pooling=pooling, max_length=4)
     uncut = make(pooling=pooling)
-    torch.testing.assert_close(
-        cut(ids, mask), uncut(ids[:, :4], mask[:, :4]), atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(cut(ids, mask), uncut(ids[:, :4], mask[:, :4]), atol=1e-6, rtol=0)
     assert not torch.allclose(cut(ids, mask), uncut(ids, mask), atol=1e-3)
 
 

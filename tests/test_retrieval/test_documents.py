@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, datetime, timedelta, timezone
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -126,20 +127,18 @@ def test_metadata_without_a_type_is_refused_by_name(value):
     )
 
 
-@pytest.mark.parametrize(
-    ("count", "sizes"), [(0, []), (1, [1]), (3, [3]), (7, [3, 3, 1])], ids=str
-)
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (3, [3]), (7, [3, 3, 1])], ids=str)
 def test_windows_are_consecutive_and_only_the_last_is_shorter(count, sizes):
     found = list(windows(iter(range(count)), 3))
     assert [len(window) for window in found] == sizes
-    assert sum(found, []) == list(range(count))
+    assert list(chain(*found)) == list(range(count))
 
 
 @pytest.mark.parametrize("lengths", [[], [5], [3, 900, 1, 40, 40, 2], list(range(200)), [0, 0, 1]])
 @pytest.mark.parametrize("budget", [1, 64, 1_000])
 def test_token_batches_hold_every_text_once_within_the_budget(lengths, budget):
     batches = [batch.tolist() for batch in token_batches(lengths, budget)]
-    assert sorted(sum(batches, [])) == list(range(len(lengths)))
+    assert sorted(chain(*batches)) == list(range(len(lengths)))
     widths = [max(lengths[position] for position in batch) for batch in batches]
     assert all(
         len(batch) == 1 or len(batch) * width <= budget

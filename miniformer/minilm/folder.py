@@ -1,0 +1,126 @@
+"""What a sentence-transformers folder says of its model, without torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
+
+
+@dataclass(frozen=True)
+class DenseSpec:
+    """A projection behind the pooling; ``folder`` holds its weights."""
+
+    in_features: int
+    out_features: int
+    bias: bool = True
+    activation: str = "Tanh"
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class SentenceSpec:
+    """What a sentence-transformers folder says about its model.
+
+    ``body`` is BERT's config.json; ``max_length`` counts [CLS] and [SEP]; ``normalize`` tells
+    whether the folder's own pipeline ends in unit vectors.
+    """
+
+    body: Mapping[str, Any]
+    max_length: int
+    pooling: str = "mean"
+    dense: tuple[DenseSpec, ...] = ()
+    normalize: bool = False
+    do_lower_case: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content; FileNotFoundError and ValueError name the file."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: {path.parent} is not a model folder") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def read_spec(folder: Path) -> SentenceSpec:
+    """Read a sentence-transformers folder, or a bare BERT folder (mean pooling).
+
+    Both spellings of ``modules.json`` are understood. ValueError names any part that is not.
+    """
+    body = read_json(folder / "config.json")
+    if body.get("model_type") != "bert" or "absolute" != body.get(
+        "position_embedding_type", "absolute"
+    ):
+        raise ValueError(
+            f"{folder}: the body is {body.get('model_type')!r}; only 'bert' bodies with absolute "
+            "positions are supported"
+        )
+    settings = _optional_json(folder / "sentence_bert_config.json")
+    prompts = _optional_json(folder / "config_sentence_transformers.json")
+    return SentenceSpec(
+        body=body,
+        max_length=_max_length(folder, body, settings),
+        do_lower_case=settings.get("do_lower_case", False),
+        prompts=prompts.get("prompts") or {},
+        default_prompt=prompts.get("default_prompt_name"),
+        **_read_modules(folder),
+    )
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _max_length(folder: Path, body: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
+    positions = int(body["max_position_embeddings"])
+    tokenizer = _optional_json(folder / "tokenizer_config.json")
+    stated = settings.get("max_seq_length") or tokenizer.get("model_max_length") or positions
+    return min(int(stated), positions)
+
+
+def _read_modules(folder: Path) -> dict[str, Any]:
+    """The keywords of :class:`SentenceSpec` that modules.json decides."""
+    listed = folder / "modules.json"
+    parts: dict[str, Any] = {"dense": ()}
+    for module in read_json(listed) if listed.is_file() else []:
+        kind = module["type"].rsplit(".", 1)[-1]
+        inside = folder / module.get("path", "")
+        if kind == "Pooling":
+            parts["pooling"] = _pooling(read_json(inside / "config.json"), inside)
+        elif kind == "Dense" and "normalize" not in parts:
+            parts["dense"] += (_dense(read_json(inside / "config.json"), module["path"]),)
+        elif kind == "Normalize":
+            parts["normalize"] = True
+        elif kind != "Transformer":
+            raise ValueError(f"{listed}: the module {kind!r} is not supported in this place")
+    return parts
+
+
+def _pooling(config: Mapping[str, Any], folder: Path) -> str:
+    flagged = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
+    chosen = config.get("pooling_mode") or [POOLING_FLAGS.get(flag, flag) for flag in flagged]
+    pooling = chosen[0] if isinstance(chosen, list) and len(chosen) == 1 else chosen
+    if pooling not in POOLING_FLAGS.values():
+        known = ", ".join(POOLING_FLAGS.values())
+        raise ValueError(f"{folder}: pooling {pooling!r} is not supported; known: {known}")
+    if not config.get("include_prompt", True):
+        raise ValueError(f"{folder}: pooling that leaves the prompt out is not supported")
+    return str(pooling)
+
+
+def _dense(config: Mapping[str, Any], folder: str) -> DenseSpec:
+    if config.get("use_residual"):
+        raise ValueError(f"{folder}: a Dense module with a residual is not supported")
+    return DenseSpec(
+        in_features=config["in_features"],
+        out_features=config["out_features"],
+        bias=config.get("bias", True),
+        activation=config["activation_function"].rsplit(".", 1)[-1],
+        folder=folder,
+    )

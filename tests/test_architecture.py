@@ -1,0 +1,145 @@
+"""The rules that keep the three shelves apart and small."""
+
+import ast
+import re
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+SHELVES = ("miniformer", "indexes", "retrieval")
+STORE = {"numpy", "faiss", "pyarrow", "indexes"}
+
+# What a module may import besides the standard library; the longest matching prefix decides.
+MAY_IMPORT = {
+    "indexes": STORE,
+    "miniformer": {"miniformer"},
+    "miniformer.weights": {"huggingface_hub"},
+    "miniformer.model": {"torch", "miniformer.model", "miniformer.config"},
+    "miniformer.minilm": {
+        *("torch", "numpy", "tokenizers", "safetensors"),
+        *("miniformer.minilm", "miniformer.weights", "miniformer.model.attention"),
+        *("miniformer.model.masks", "miniformer.model.feedforward"),
+    },
+    "retrieval": {"retrieval", "numpy", "pyarrow", "indexes"},
+    "retrieval.assembly": {"retrieval", "numpy", "torch", "indexes", "miniformer"},
+    "retrieval.cli": {"retrieval", "click", "rich", "indexes", "miniformer"},
+}
+
+
+def modules(root):
+    for shelf in SHELVES:
+        for path in sorted((root / shelf).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+def under(name, prefix):
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def test_imports_point_one_way(root):
+    wrong = []
+    for module, path in modules(root):
+        rule = max((prefix for prefix in MAY_IMPORT if under(module, prefix)), key=len)
+        for name in imports(path):
+            standard = name.split(".")[0] in sys.stdlib_module_names
+            if not standard and not any(under(name, allowed) for allowed in MAY_IMPORT[rule]):
+                wrong.append(f"{module} imports {name}")
+    assert wrong == []
+
+
+def test_assembly_does_not_know_the_searcher(root):
+    assert not any("searcher" in name for name in imports(root / "retrieval/assembly.py"))
+
+
+@pytest.mark.parametrize(
+    ("package", "absent"),
+    [
+        ("indexes", {"torch", "faiss", "pyarrow", "transformers"}),
+        ("indexes.view", {"torch", "faiss", "pyarrow"}),
+        ("miniformer", {"torch", "lightning", "matplotlib", "faiss", "transformers"}),
+        ("miniformer.weights", {"torch", "transformers", "safetensors"}),
+        ("retrieval.searcher", {"torch", "faiss", "pyarrow", "transformers"}),
+    ],
+)
+def test_an_import_stays_light(package, absent):
+    code = f"import sys, {package}; print(*sorted({absent!r} & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert loaded.stdout.split() == []
+
+
+def test_files_and_functions_stay_small(root):
+    too_long = []
+    for module, path in modules(root):
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 250:
+            too_long.append(f"{module}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > 50:
+                    too_long.append(f"{module}.{node.name}: {lines} lines")
+    assert too_long == []
+
+
+def test_no_file_is_named_for_a_grab_bag(root):
+    grab_bags = {"utils", "common", "helpers", "base", "manager", "core", "misc"}
+    assert [m for m, _ in modules(root) if set(m.split(".")) & grab_bags] == []
+
+
+def test_the_size_budget_holds(root):
+    import tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert len(project["dependencies"]) <= 8
+    verbs = [p for p in (root / "retrieval/cli").glob("*.py") if "@click.command" in p.read_text()]
+    assert 4 <= len(verbs) <= 14
+    lines = sum(path.read_text(encoding="utf-8").count("\n") for _, path in modules(root))
+    assert lines <= 12_000
+
+
+def test_nothing_is_pickled_and_no_foreign_code_runs(root):
+    words = (r"pickle", r"torch\.load\(", r"trust_remote_code", r"\b(?<!\.)eval\(", r"\bexec\(")
+    found = [
+        f"{module}: {word}"
+        for module, path in modules(root)
+        for word in words
+        if re.search(word, path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_errors_form_one_tree():
+    import indexes
+    import retrieval
+
+    for package in (indexes, retrieval):
+        for name in package.__all__:
+            member = getattr(package, name)
+            if isinstance(member, type) and issubclass(member, Exception):
+                assert issubclass(member, retrieval.RetrievalError), name
+
+
+@pytest.mark.parametrize("name", ["indexes", "miniformer", "miniformer.minilm", "retrieval"])
+def test_public_names_are_sorted_complete_and_importable(name):
+    from importlib import import_module
+
+    package = import_module(name)
+    assert all(left < right for left, right in pairwise(package.__all__))
+    assert sorted(package._HOMES) == package.__all__ == dir(package)
+    for public in package.__all__:
+        member = getattr(package, public)
+        assert member.__doc__, f"{public} says nothing of itself"
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = package.nonsense

@@ -1,0 +1,52 @@
+"""Every example runs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from miniformer.weights import find_model
+
+MODEL = str(find_model("all-MiniLM-L6-v2", hub=False).path)
+
+
+def run(root, cwd, name, *arguments):
+    command = [sys.executable, str(root / "examples" / name), *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--model", MODEL, "--max_length", "128")], ids=["defaults", "by path"]
+)
+def test_the_usage_example_prints_shapes_and_cosines(root, tmp_path, arguments):
+    printed = run(root, tmp_path, "usage_example.py", *arguments)
+    assert "embeddings [3, 384]" in printed
+    likest, *others = (float(line[:5]) for line in printed.splitlines()[2:])
+    assert likest > 0.5 > max(others)
+
+
+def test_an_encoder_of_another_library_is_brought(root, tmp_path):
+    printed = run(root, tmp_path, "sentence_transformers_encoder.py", MODEL)
+    assert printed.startswith("bread")
+
+
+def test_the_peps_are_searched(root, tmp_path, monkeypatch):
+    import importlib.util
+
+    import pyarrow.parquet as pq
+
+    spec = importlib.util.spec_from_file_location("search_peps", root / "examples/search_peps.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    passages = pq.read_table(example.CORPUS)
+    pq.write_table(passages.filter(passages["pep"].to_numpy() == 318), tmp_path / "few.parquet")
+    monkeypatch.setattr(example, "CORPUS", tmp_path / "few.parquet")
+    example.main(str(tmp_path / "index"))
+    example.main(str(tmp_path / "index"))  # the second run finds the index
+
+
+def test_every_example_is_run_here(root):
+    source = (root / "tests/test_examples.py").read_text()
+    assert [p.name for p in (root / "examples").glob("*.py") if p.name not in source] == []
