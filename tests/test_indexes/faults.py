@@ -1,104 +1,228 @@
-"""A disk that counts what is asked of it and fails, ends the process, or remembers, at will.
+"""A disk that fails at will, and one build to try it on; as a script, a build that ends at will.
 
-As a script it ends child processes at every operation, or kills them at random moments, and
-writes what it found as JSON.
+``python faults.py exit FOLDER STATE``   ends a child process at each operation of the build in turn
+``python faults.py kill FOLDER SEED``    kills a child process at random moments until it is done
+Both write what they saw to standard output as JSON.
 """
 
 import builtins
-import errno
 import io
+import json
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import shutil
+import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+
+import numpy as np
+
+import indexes.build
+from indexes import Content, IndexNotFound, IndexUnfinished, IndexWriter, View
 
 WRITING = set("wxa+")
-GROWS = ("create", "mkdir", "write", "fsync", "replace")  # what a full disk may refuse
-Half = Callable[[], object]
-Act = Callable[[str, str, Half], None]
 
 
-class _Raw(io.FileIO):
-    """A file below its buffer: what reaches ``write`` reaches the disk."""
+class RawFile(io.FileIO):
+    """A file as it is below the buffer: what is written here is no longer in this process."""
 
-    disk: "Disk"
+    disk = None
 
-    def write(self, data: Any) -> int:
-        half = bytes(data)[: len(data) // 2]
-        return self.disk.do("write", self.name, super().write, data, half=lambda: os.write(self.fileno(), half))
+    def write(self, data):
+        return self.disk.do("write", self.name, super().write, data, half=self._write_half)
 
-    def truncate(self, size: int | None = None) -> int:
+    def _write_half(self, data):
+        super().write(bytes(data)[: len(data) // 2])
+
+    def truncate(self, size=None):
         return self.disk.do("truncate", self.name, super().truncate, size)
 
 
-class Disk(AbstractContextManager["Disk"]):
-    """Every change below ``folder``'s parent is an operation; ``act`` is called before each with
-    its kind, its path and a way to do half of it, ``after`` once it is done.
+class Disk:
+    """Every change at or below the folder's parent is an operation, kept in ``log``.
+
+    ``before(kind, name, half)`` is called first, where ``half()`` does a write by half;
+    ``after(kind, name)`` last. Nothing waits for the real disk.
     """
 
-    def __init__(self, folder: Path, act: Act | None = None, after: Act | None = None) -> None:
-        self.folder = folder
-        self.log: list[tuple[str, str]] = []
-        self._act = act
+    def __init__(self, folder, *, before=None, after=None):
+        self.folder = Path(folder)
+        self.log = []
+        self._before = before
         self._after = after
-        self._real: dict[tuple[Any, str], Any] = {}
+        self._real = {}
 
-    def do(self, kind: str, path: Any, call: Callable, *given: Any, half: Half = lambda: None) -> Any:
-        name = os.path.basename(os.fspath(path))
-        if os.path.abspath(os.fspath(path)) == os.path.abspath(self.folder):
-            name = "."
+    def do(self, kind, path, call, *given, half=None):
+        name = "." if Path(path) == self.folder else Path(path).name
         self.log.append((kind, name))
-        if self._act:
-            self._act(kind, name, half)
+        if self._before:
+            self._before(kind, name, lambda: half and half(*given))
         result = call(*given)
         if self._after:
-            self._after(kind, name, half)
+            self._after(kind, name)
         return result
 
-    def _open(self, path: Any, mode: str = "r", *given: Any, **named: Any) -> Any:
-        real = self._real[io, "open"]
-        if isinstance(path, int) or not WRITING & set(mode) or not self._is_ours(path):
+    def _open(self, path, mode="r", *given, **named):
+        real = self._real[builtins, "open"]
+        if isinstance(path, int) or not WRITING & set(mode):
             return real(path, mode, *given, **named)
-        fresh = not os.path.exists(path)
-        kept = mode.replace("t", "").replace("b", "")
-        raw = self.do("create", path, _Raw, path, kept) if fresh else _Raw(path, kept)
+        kept = mode.replace("b", "").replace("t", "")
+        there = os.path.lexists(path)
+        raw = RawFile(path, kept) if there else self.do("create", path, RawFile, path, kept)
         raw.disk = self
         file = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return file if "b" in mode else io.TextIOWrapper(file, named.get("encoding"))
 
-    def _is_ours(self, path: Any) -> bool:
-        return os.path.abspath(os.fspath(path)).startswith(os.path.abspath(self.folder.parent))
+    def _fsync(self, handle):
+        inside = self.folder.iterdir() if self.folder.is_dir() else ()
+        for path in (self.folder.parent, self.folder, *inside):
+            if os.path.samestat(path.lstat(), os.fstat(handle)):
+                return self.do("fsync", path, lambda: None)
+        raise AssertionError("fsync of a file that no longer has a name")
 
-    def _fsync(self, handle: int) -> None:
-        found = os.fstat(handle)
-        places = [self.folder.parent, self.folder]
-        places += self.folder.iterdir() if self.folder.is_dir() else []
-        path = next(p for p in places if os.path.samestat(p.lstat(), found))
-        self.do("fsync", path, self._real[os, "fsync"], handle)
-
-    def _named(self, kind: str) -> Callable:
-        def operation(path: Any, *given: Any, **named: Any) -> None:
-            call = self._real[os, kind]
-            self.do(kind, given[0] if kind == "replace" else path, call, path, *given, **named)
+    def _method(self, kind):
+        def operation(path, *given, **named):
+            if kind == "mkdir" and path.exists():
+                return
+            self.do(kind, path, lambda: self._real[Path, kind](path, *given, **named))
 
         return operation
 
-    def __enter__(self) -> "Disk":
-        fakes = {(io, "open"): self._open, (builtins, "open"): self._open}
-        fakes[os, "fsync"] = self._fsync
-        fakes |= {(os, k): self._named(k) for k in ("replace", "unlink", "mkdir", "rmdir")}
-        self._real = {place: getattr(*place) for place in fakes}
-        for (module, name), fake in fakes.items():
-            setattr(module, name, fake)
+    def _replace(self, source, target):
+        self.do("replace", target, lambda: self._real[os, "replace"](source, target))
+
+    def __enter__(self):
+        fakes = {(builtins, "open"): self._open, (Path, "open"): self._open}
+        fakes |= {(os, "fsync"): self._fsync, (os, "replace"): self._replace}
+        fakes |= {(Path, kind): self._method(kind) for kind in ("mkdir", "rmdir", "unlink")}
+        for (owner, name), fake in fakes.items():
+            self._real[owner, name] = getattr(owner, name)
+            setattr(owner, name, fake)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for (module, name), real in self._real.items():
-            setattr(module, name, real)
+    def __exit__(self, *_):
+        for (owner, name), real in self._real.items():
+            setattr(owner, name, real)
+
+
+class Rows:
+    """Twenty rows, some of which replace others."""
+
+    def __init__(self, seed, ids="abcdefghijabcdekfcla"):
+        vectors = np.random.default_rng(seed).standard_normal((len(ids), 4))
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self.vectors = (vectors / lengths).astype(np.float32)
+        self.payloads = [b'{"id": "%s", "seed": %d}' % (i.encode(), seed) for i in ids]
+        self.live = sorted({row_id: at for at, row_id in enumerate(ids)}.values())
+
+    def __len__(self):
+        return len(self.payloads)
+
+
+CONTENT = Content(dim=4, model={"name": "m", "fingerprint": "model-1"})
+OLD, NEW, OTHER = Rows(1), Rows(2), Rows(3)
+
+
+def build(folder, rows=NEW, first=0):
+    """Build an index of the rows, from wherever an interrupted build stands."""
+    with IndexWriter(folder, CONTENT, overwrite=True) as writer:
+        while first < len(writer) and writer.payload(first) == rows.payloads[first]:
+            first += 1
+        if first < len(writer):
+            writer.cut(first)
+        for start in range(first, len(rows), 3):
+            writer.add(rows.vectors[start : start + 3], rows.payloads[start : start + 3])
+            if start // 3 % 2:
+                writer.checkpoint()
+        writer.commit()
+
+
+def begin(folder, state):
+    """Put a folder into the state that a build finds."""
+    indexes.build.SEGMENT_ROWS = 8
+    with Disk(folder):
+        if state != "nothing":
+            build(folder, OLD)
+        if state == "unfinished":  # 11 rows of NEW and 3 of another source
+            with IndexWriter(folder, CONTENT, overwrite=True) as writer:
+                writer.add(NEW.vectors[:11], NEW.payloads[:11])
+                writer.add(OTHER.vectors[:3], OTHER.payloads[:3])
+                writer.checkpoint()
+
+
+STATES = ("nothing", "published", "unfinished")
+
+
+def what_answers(folder):
+    """Which rows the folder answers with: "old", "new", or "none"; anything else is an error."""
+    try:
+        view = View(folder, verify="full")
+    except (IndexNotFound, IndexUnfinished):
+        return "none"
+    for name, rows in (("old", OLD), ("new", NEW)):
+        payloads = [view.payload(at) for at in view.positions()]
+        if payloads == [rows.payloads[at] + b"\n" for at in rows.live]:
+            scores, positions = view.search(rows.vectors[rows.live], 1)
+            assert positions[:, 0].tolist() == rows.live
+            assert scores.min() > 0.999
+            return name
+    raise AssertionError(f"neither the old rows nor the new: {payloads}")
+
+
+def assert_recovers(folder, state, *, acknowledged=False):
+    """After whatever happened: the old rows or the new answer, and a further build succeeds."""
+    expected = {"new"} if acknowledged else {"new", "none" if state == "nothing" else "old"}
+    answer = what_answers(folder)
+    assert answer in expected, f"{answer} answers, expected {expected}"
+    with Disk(folder):
+        build(folder)
+    assert what_answers(folder) == "new"
+    record = json.loads((folder / "MANIFEST").read_bytes().splitlines()[0])
+    named = {f"{s['name']}.{f}" for s in record["published"]["segments"] for f in s["files"]}
+    left = {path.name for path in folder.iterdir()} - named
+    assert left == {"MANIFEST", "LOCK"}, f"left behind: {left}"
+
+
+def in_child(work):
+    """Run something in a copy of this process; its exit status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def exit_at_every_operation(root, state):
+    """End a building process at its n-th operation, for every n, with writes done by half."""
+    begin(root / "base" / "index", state)
+    problems, number, status = [], 0, 9
+    while status == 9:
+        number += 1
+        folder = root / str(number) / "index"
+        shutil.copytree(root / "base", folder.parent)
+
+        def work(folder=folder, at=number):
+            def end(kind, name, half):
+                if len(disk.log) == at:
+                    half()
+                    os._exit(9)
+
+            with Disk(folder, before=end) as disk:
+                build(folder)
+
+        status = in_child(work)
+        try:
+            assert_recovers(folder, state, acknowledged=status == 0)
+        except Exception as error:
+            problems.append(f"after operation {number}: {error!r}")
+        shutil.rmtree(folder.parent)
+    return {"operations": number - 1, "status": status, "problems": problems}
+
+
+if __name__ == "__main__":
+    root = Path(sys.argv[2])
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "base").mkdir()
+    json.dump(exit_at_every_operation(root, sys.argv[3]), sys.stdout)

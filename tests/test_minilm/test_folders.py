@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 from transformers import (
     BertTokenizer,
@@ -18,7 +17,7 @@ from transformers import (
     RobertaModel,
 )
 
-from miniformer.weights import read_spec
+from miniformer.minilm.folder import read_spec
 from retrieval import Encoder
 from retrieval.errors import ModelError
 

@@ -15,7 +15,7 @@ from miniformer.minilm import (
     TransformerEncoder,
     cosine_similarity,
 )
-from miniformer.weights import DenseSpec, SentenceSpec
+from miniformer.minilm.folder import DenseSpec, SentenceSpec
 
 LENGTHS = [7, 1, 12, 3, 12, 5]
 
