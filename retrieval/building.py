@@ -37,8 +37,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did. ``truncated`` texts lost ``truncated_tokens`` at the maximum length;
-    ``resumed`` rows had been encoded by an earlier, interrupted run.
+    """What a build did. ``skipped`` rows were passed over: without text and title, bad where that
+    is allowed, or of an id that came before. ``truncated`` texts lost ``truncated_tokens`` at the
+    maximum length; ``resumed`` rows had been encoded by an earlier, interrupted run.
     """
 
     rows: int
@@ -163,6 +164,7 @@ class _Build:
                 self._count(1, [dropped])
                 return
         if self._is_duplicate(document.id):
+            self._corpus.skipped += 1
             return
         if self._rows < self._resumed:
             self._differs(self._corpus.where, may_cut)

@@ -58,7 +58,8 @@ def _print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*header, box=box.SIMPLE, show_header=bool(header), padding=(0, 1))
+    leading = 1 if header else 0  # texts run over several lines: keep their rows apart
+    table = Table(*header, box=box.SIMPLE, show_header=bool(header), leading=leading)
     for row in rows:
         table.add_row(*map(Text, row))  # Text: brackets in a document are no markup
     console = Console()

@@ -1,8 +1,7 @@
-"""A disk that fails at will, and one build to try it on; as a script, a build that ends at will.
+"""A disk that fails at will, and one build to try it on.
 
-``python faults.py exit FOLDER STATE``   ends a child process at each operation of the build in turn
-``python faults.py kill FOLDER SEED``    kills a child process at random moments until it is done
-Both write what they saw to standard output as JSON.
+``python faults.py FOLDER STATE`` ends a child process at each operation of the build in turn, and
+writes what it saw to standard output as JSON.
 """
 
 import builtins
@@ -46,18 +45,18 @@ class Disk:
     def __init__(self, folder, *, before=None, after=None):
         self.folder = Path(folder)
         self.log = []
-        self._before = before
-        self._after = after
+        self.before = before
+        self.after = after
         self._real = {}
 
     def do(self, kind, path, call, *given, half=None):
-        name = "." if Path(path) == self.folder else Path(path).name
+        name = "." if os.fspath(path) == str(self.folder) else os.path.basename(path)
         self.log.append((kind, name))
-        if self._before:
-            self._before(kind, name, lambda: half and half(*given))
+        if self.before:
+            self.before(kind, name, lambda: half and half(*given))
         result = call(*given)
-        if self._after:
-            self._after(kind, name)
+        if self.after:
+            self.after(kind, name)
         return result
 
     def _open(self, path, mode="r", *given, **named):
@@ -72,15 +71,15 @@ class Disk:
         return file if "b" in mode else io.TextIOWrapper(file, named.get("encoding"))
 
     def _fsync(self, handle):
-        inside = self.folder.iterdir() if self.folder.is_dir() else ()
-        for path in (self.folder.parent, self.folder, *inside):
-            if os.path.samestat(path.lstat(), os.fstat(handle)):
+        inside = os.scandir(self.folder) if self.folder.is_dir() else ()
+        for path in (self.folder, *inside, *self.folder.parents):
+            if os.path.samestat(os.lstat(path), os.fstat(handle)):
                 return self.do("fsync", path, lambda: None)
         raise AssertionError("fsync of a file that no longer has a name")
 
     def _method(self, kind):
         def operation(path, *given, **named):
-            if kind == "mkdir" and path.exists():
+            if kind == "mkdir" and path.is_dir():
                 return
             self.do(kind, path, lambda: self._real[Path, kind](path, *given, **named))
 
@@ -90,7 +89,8 @@ class Disk:
         self.do("replace", target, lambda: self._real[os, "replace"](source, target))
 
     def __enter__(self):
-        fakes = {(builtins, "open"): self._open, (Path, "open"): self._open}
+        fakes = {(builtins, "open"): self._open}
+        fakes[Path, "open"] = lambda path, *given, **named: self._open(path, *given, **named)
         fakes |= {(os, "fsync"): self._fsync, (os, "replace"): self._replace}
         fakes |= {(Path, kind): self._method(kind) for kind in ("mkdir", "rmdir", "unlink")}
         for (owner, name), fake in fakes.items():
@@ -121,23 +121,26 @@ CONTENT = Content(dim=4, model={"name": "m", "fingerprint": "model-1"})
 OLD, NEW, OTHER = Rows(1), Rows(2), Rows(3)
 
 
-def build(folder, rows=NEW, first=0):
+def build(folder, rows=NEW, kept=lambda rows: None):
     """Build an index of the rows, from wherever an interrupted build stands."""
     with IndexWriter(folder, CONTENT, overwrite=True) as writer:
+        first = 0
         while first < len(writer) and writer.payload(first) == rows.payloads[first]:
             first += 1
         if first < len(writer):
             writer.cut(first)
         for start in range(first, len(rows), 3):
             writer.add(rows.vectors[start : start + 3], rows.payloads[start : start + 3])
-            if start // 3 % 2:
+            if start // 3 % 3:
                 writer.checkpoint()
+                kept(len(writer))
         writer.commit()
 
 
 def begin(folder, state):
     """Put a folder into the state that a build finds."""
     indexes.build.SEGMENT_ROWS = 8
+    folder.parent.mkdir(exist_ok=True)
     with Disk(folder):
         if state != "nothing":
             build(folder, OLD)
@@ -167,12 +170,17 @@ def what_answers(folder):
     raise AssertionError(f"neither the old rows nor the new: {payloads}")
 
 
-def assert_recovers(folder, state, *, acknowledged=False):
-    """After whatever happened: the old rows or the new answer, and a further build succeeds."""
+def assert_recovers(folder, state, *, kept=0, acknowledged=False):
+    """After whatever happened: the old rows or the new answer, what a checkpoint had kept is
+    there, and a further build succeeds.
+    """
     expected = {"new"} if acknowledged else {"new", "none" if state == "nothing" else "old"}
     answer = what_answers(folder)
     assert answer in expected, f"{answer} answers, expected {expected}"
     with Disk(folder):
+        if answer != "new":
+            with IndexWriter(folder, CONTENT, overwrite=True) as writer:
+                assert len(writer) >= kept, f"{kept} rows were kept, {len(writer)} are left"
         build(folder)
     assert what_answers(folder) == "new"
     record = json.loads((folder / "MANIFEST").read_bytes().splitlines()[0])
@@ -222,7 +230,4 @@ def exit_at_every_operation(root, state):
 
 
 if __name__ == "__main__":
-    root = Path(sys.argv[2])
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "base").mkdir()
-    json.dump(exit_at_every_operation(root, sys.argv[3]), sys.stdout)
+    json.dump(exit_at_every_operation(Path(sys.argv[1]), sys.argv[2]), sys.stdout)

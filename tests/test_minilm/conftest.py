@@ -2,7 +2,7 @@
 
 import importlib.util
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-# Five sizes that share nothing: other widths, depths, activations, vocabularies.
+# A body far from MiniLM's sizes; tests change some of them.
 SMALL = {
     "vocab_size": 100,
     "hidden_size": 64,
@@ -29,6 +29,15 @@ def build_bert(seed: int = 0, **sizes: Any) -> BertModel:
         for parameter in bert.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return bert
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small tensors are computed faster when no thread waits for another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

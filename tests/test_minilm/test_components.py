@@ -17,6 +17,8 @@ from miniformer.minilm import (
     TransformerLayer,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MINILM = {
     "vocab_size": 30522,
     "hidden_size": 384,

@@ -21,6 +21,8 @@ from miniformer.minilm.folder import read_spec
 from retrieval import Encoder
 from retrieval.errors import ModelError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WIDTH = 32
 TEXTS = [
     "",
@@ -57,7 +59,7 @@ def body(random_bert, tmp_path_factory):
         intermediate_size=48,
         max_position_embeddings=64,
     ).save_pretrained(folder)
-    BertTokenizer({word: id for id, word in enumerate(vocabulary)}).save_pretrained(folder)
+    BertTokenizer({word: place for place, word in enumerate(vocabulary)}).save_pretrained(folder)
     return folder
 
 

@@ -18,6 +18,8 @@ from miniformer.weights import find_model, sha256_of
 from retrieval import Encoder
 from retrieval.errors import ModelError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAME = "all-MiniLM-L6-v2"
 KINDS = [MiniLMModel, SentenceTransformer]
 
@@ -172,10 +174,21 @@ def test_an_unknown_model_says_where_it_was_sought_and_what_to_do(name):
         load_pretrained_weights(MiniLMModel(10, 8, 1, 2, 8), name)
     message = str(caught.value)
     assert repr(name) in message
-    assert "local sources only" in message
-    assert "path of a model folder" in message
-    assert "$LLM_MODELS_PATH" in message
+    assert "not found" in message
+    assert "the path of a model folder" in message
+    assert "set $LLM_MODELS_PATH" in message
+    assert "the Hugging Face cache" in message
+    assert "the Hugging Face hub" not in message  # HF_HUB_OFFLINE=1
     assert "pip install" not in message
+
+
+def test_a_hub_that_does_not_answer_is_named_as_such(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    with pytest.raises(FileNotFoundError, match=r"hub \(which could not be reached\)"):
+        find_model("no-such-model")
+    with pytest.raises(FileNotFoundError) as caught:
+        find_model("no-such-model", hub=False)
+    assert "hub" not in str(caught.value)
 
 
 def test_a_model_that_a_wheel_would_bring_names_the_wheel(monkeypatch, tmp_path):

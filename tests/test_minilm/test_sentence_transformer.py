@@ -17,6 +17,8 @@ from miniformer.minilm import (
 )
 from miniformer.minilm.folder import DenseSpec, SentenceSpec
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LENGTHS = [7, 1, 12, 3, 12, 5]
 
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -152,7 +153,7 @@ FILES = {
     "a gzip with a wrong checksum": (
         "c.jsonl.gz",
         gzip.compress(GOOD)[:-8] + struct.pack("<II", 0, len(GOOD)),
-        ": cannot be read: CRC check failed 0x0 != 0x2c05acd2",
+        f": cannot be read: CRC check failed 0x0 != {zlib.crc32(GOOD):#x}",
     ),
     "a repeated id": (
         "c.jsonl",
@@ -273,7 +274,7 @@ def test_the_build_skips_and_counts_the_row_for(row, cli):
     assert re.fullmatch(
         rf"{good} rows in retrieval-index, \d+\.\d s, [\d,]+ rows/s, 1 skipped\n", err
     )
-    assert '"rows": %d, "skipped": 1,' % good in cli("info").out
+    assert f'"rows": {good}, "skipped": 1,' in cli("info").out
 
 
 def test_the_words_for_a_number_of_100_000_digits_are_ours(cli, tmp_path):
@@ -371,7 +372,7 @@ def test_a_repeated_id_is_kept_once_when_it_is_asked_for(cli):
     Path("c.jsonl").write_bytes(GOOD + b'{"id":"a","text":"alpha again"}\n')
     for which, text in (("first", "alpha one"), ("last", "alpha again")):
         assert cli("index", "c.jsonl", "--on-duplicate", which, "--overwrite").code == 0
-        assert f'"id": "a", "score": ' in (found := cli("query", "alpha", "-k", 1).out)
+        assert '"id": "a", "score": ' in (found := cli("query", "alpha", "-k", 1).out)
         assert f'"text": "{text}"' in found
 
 

@@ -1,0 +1,448 @@
+"""What survives a power cut, a full or failing disk, an interruption, and the wrong rights."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import indexes
+from indexes import IndexWriteFailed, IndexWriter, RetrievalError, View
+
+STATES = ("nothing", "published", "unfinished")
+GROWS = {"create", "mkdir", "write", "fsync", "replace"}  # what a full disk may refuse
+
+
+@pytest.fixture
+def small_segments(segment_rows):
+    segment_rows(8)
+
+
+def suffix(name):
+    return name.rpartition(".")[2]
+
+
+def test_data_then_names_then_the_manifest_are_waited_for_in_this_order(store, faults, tmp_path):
+    rows = store.rows(6, ids=list("abcabd"))
+    with (
+        faults.Disk(tmp_path / "index") as disk,
+        IndexWriter(tmp_path / "index", store.content()) as writer,
+    ):
+        writer.add(rows.vectors[:3], rows.payloads[:3])
+        begun = len(disk.log)
+        writer.checkpoint()
+        checkpoint = [(kind, suffix(name)) for kind, name in disk.log[begun:]]
+        writer.add(rows.vectors[3:], rows.payloads[3:])
+        begun = len(disk.log)
+        writer.commit()
+        commit = [(kind, suffix(name)) for kind, name in disk.log[begun:]]
+    names = ("create", "mkdir", "unlink")
+    manifest = [
+        ("write", "tmp"),
+        ("fsync", "tmp"),
+        ("replace", "MANIFEST"),
+        ("fsync", ""),  # the folder
+    ]
+    data = [("write", "vec"), ("fsync", "vec"), ("write", "docs"), ("fsync", "docs")]
+    assert [step for step in checkpoint if step[0] not in names] == data + manifest
+    derived = [("write", "rows"), ("fsync", "rows"), ("write", "del"), ("fsync", "del")]
+    assert [step for step in commit if step[0] not in names] == [
+        *data,
+        *derived,
+        ("fsync", ""),
+        *manifest,
+    ]
+
+
+def test_old_files_go_only_after_the_new_manifest_is_safe(store, faults, tmp_path):
+    store.build(tmp_path / "index", store.rows(3))
+    old = {path.name for path in (tmp_path / "index").glob("0*")}
+    rows = store.rows(4, seed=1)
+    with (
+        faults.Disk(tmp_path / "index") as disk,
+        IndexWriter(tmp_path / "index", store.content(), overwrite=True) as writer,
+    ):
+        writer.add(rows.vectors, rows.payloads)
+        writer.commit()
+    removed = [at for at, step in enumerate(disk.log) if step[0] == "unlink" and step[1] in old]
+    safe = [at for at, step in enumerate(disk.log) if step == ("fsync", ".")]
+    assert len(removed) == 3
+    assert min(removed) > max(safe) > disk.log.index(("replace", "MANIFEST"))
+
+
+@pytest.mark.parametrize("place", ["index", "a/index", "a/b/index"])
+def test_the_names_of_new_folders_are_waited_for_too(store, faults, tmp_path, place):
+    folder = tmp_path / place
+    with faults.Disk(folder) as disk:
+        store.build(folder, store.rows(3))
+    last_made = max(at for at, (kind, _) in enumerate(disk.log) if kind == "mkdir")
+    waited_for = {name for kind, name in disk.log[last_made:] if kind == "fsync"}
+    assert {path.name for path in folder.parents if tmp_path in (path, *path.parents)} <= waited_for
+
+
+class PowerCut:
+    """Keeps what the disk is certain to hold, and makes up what else it may hold."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.kept = 0
+        self.images = {}
+        self.waited_for = self._now() if folder.is_dir() else {}
+        self.content = {p.stat().st_ino: p.read_bytes() for p in self._paths()}
+
+    def _paths(self):
+        return list(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    def _now(self):
+        return {path.name: path.stat().st_ino for path in self._paths()}
+
+    def after(self, kind, name):
+        if name == "." and kind == "fsync":
+            self.waited_for = self._now()
+        elif kind == "fsync":
+            path = self.folder / name
+            self.content[path.stat().st_ino] = path.read_bytes()
+        elif kind == "create" and self.folder.is_dir():
+            self.content[(self.folder / name).stat().st_ino] = b""
+        self.collect()
+
+    def collect(self, acknowledged=False):
+        """Every mixture of names and bytes that did and did not reach the disk in time."""
+        now = self._now()
+        written = {path.stat().st_ino: path.read_bytes() for path in self._paths()}
+        early = {name: now[name] for name in ("MANIFEST",) if name in now}
+        for names in (self.waited_for, now, {**self.waited_for, **early}):
+            for rest in (b"", b"\0", None):
+                image = {}
+                for name, inode in names.items():
+                    safe = self.content[inode]
+                    whole = written.get(inode, safe)
+                    image[name] = whole if rest is None else safe + rest * (len(whole) - len(safe))
+                self.images[frozenset(image.items()), acknowledged] = self.kept
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_power_cut_at_any_moment_leaves_the_old_rows_or_the_new(
+    faults, tmp_path, small_segments, state
+):
+    folder = tmp_path / "index"
+    faults.begin(folder, state)
+    power = PowerCut(folder)
+    with faults.Disk(folder, after=power.after):
+        faults.build(folder, kept=lambda rows: setattr(power, "kept", rows))
+    power.collect(acknowledged=True)
+    assert len(power.images) > 50
+    problems = []
+    for number, ((image, acknowledged), kept) in enumerate(power.images.items()):
+        cut = tmp_path / "cut" / str(number)
+        cut.mkdir(parents=True)
+        for name, content in image:
+            (cut / name).write_bytes(content)
+        try:
+            faults.assert_recovers(cut, state, kept=kept, acknowledged=acknowledged)
+        except Exception as error:
+            problems.append(f"image {number} of {len(power.images)}: {error!r}")
+        shutil.rmtree(cut)
+    assert problems == []
+
+
+def full_from(at, log, kind, half):
+    """A disk that is full from one operation on; what had begun is done by half."""
+    if len(log) >= at and kind in GROWS:
+        half()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def failing_at(at, log, kind, half):
+    """A disk that fails once."""
+    if len(log) == at:
+        half()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+# When the fault strikes, what it does, and what the message says.
+FAULTS = {
+    "full": ("before", full_from, "No space left on device; free some space"),
+    "failing": ("before", failing_at, "Input/output error"),
+    "late": ("after", failing_at, "Input/output error"),  # done, and yet reported as failed
+}
+
+
+class Failure(NamedTuple):
+    """What a fault at the n-th operation led to."""
+
+    number: int
+    error: str | None  # what the build raised
+    orphans: set[str]  # files that it left behind and no manifest names
+    wrong: str | None  # what was wrong with the folder then, or with a further build
+
+
+def fail_at(number, faults, folder, state, fault):
+    """Build on a disk that fails at one operation; None when the build has fewer."""
+    when, act, _ = FAULTS[fault]
+    disk = faults.Disk(folder)
+
+    def strike(kind, name, half=lambda: None):
+        if when == "before" or kind != "create":
+            act(number, disk.log, kind, half)
+
+    setattr(disk, when, strike)
+    error = wrong = None
+    with disk:
+        try:
+            faults.build(folder)
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"
+    if error is None and len(disk.log) < number:
+        return None
+    orphans = orphans_in(folder)
+    try:
+        faults.assert_recovers(folder, state, acknowledged=error is None)
+    except Exception as found:
+        wrong = repr(found)
+    return Failure(number, error, orphans, wrong)
+
+
+def orphans_in(folder):
+    if not folder.exists():
+        return set()
+    named = {"LOCK"}
+    if (folder / "MANIFEST").exists():
+        record = json.loads((folder / "MANIFEST").read_bytes().splitlines()[0])
+        segments = [s for c in (record["published"], record["pending"]) if c for s in c["segments"]]
+        named |= {f"{s['name']}.{f}" for s in segments for f in s["files"]} | {"MANIFEST"}
+    return {path.name for path in folder.iterdir()} - named
+
+
+FAILED = [
+    ("nothing", "full"),
+    ("published", "full"),
+    ("published", "failing"),
+    ("published", "late"),
+    ("unfinished", "full"),
+    ("unfinished", "late"),
+]
+
+
+@pytest.fixture(scope="module", params=FAILED, ids="-".join)
+def failures(request, faults, tmp_path_factory):
+    """A fault at the n-th operation of a build, for every n, and the files that stayed open."""
+    state, fault = request.param
+    root = tmp_path_factory.mktemp("faults")
+    faults.begin(root / "base" / "index", state)
+    seen, left_open = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("indexes.build.SEGMENT_ROWS", 8)
+        patch.setattr("sys.unraisablehook", lambda args: left_open.append(str(args.exc_value)))
+        for number in range(1, 1000):
+            folder = root / str(number) / "index"
+            shutil.copytree(root / "base", folder.parent)
+            seen.append(fail_at(number, faults, folder, state, fault))
+            if seen[-1] is None:
+                break
+            shutil.rmtree(folder.parent)
+    assert len(seen) > 50
+    return fault, seen[:-1], left_open
+
+
+def test_after_a_failed_write_the_old_rows_answer_and_a_further_build_succeeds(failures):
+    _, seen, _ = failures
+    assert [failure for failure in seen if failure.wrong] == []
+
+
+def test_a_failed_write_is_reported_as_what_it_is(failures):
+    fault, seen, _ = failures
+    errors = [failure.error for failure in seen if failure.error]
+    assert len(errors) > 40
+    message = FAULTS[fault][2]
+    assert [e for e in errors if not e.startswith("IndexWriteFailed") or message not in e] == []
+
+
+def test_after_a_failed_write_no_file_stays_open(failures):
+    assert failures[2] == []
+
+
+def test_a_full_disk_is_not_filled_with_orphans(failures):
+    fault, seen, _ = failures
+    orphans = {failure.number: failure.orphans for failure in seen if failure.orphans}
+    assert fault != "full" or orphans == {}
+
+
+class Interruption:
+    """Ctrl-C at a line of ``indexes``: at one visit of it, or nowhere (then it counts visits)."""
+
+    def __init__(self, line=None, visit=1):
+        self.visits = Counter()
+        self._at = line, visit
+
+    def _trace(self, frame, event, argument):
+        where = frame.f_code.co_filename
+        if not where.startswith(HOME):
+            return None
+        if event == "line":
+            line = f"{Path(where).name}:{frame.f_lineno}"
+            self.visits[line] += 1
+            if (line, self.visits[line]) == self._at:
+                raise KeyboardInterrupt
+        return self._trace
+
+    def __enter__(self):
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(self._before)
+
+
+HOME = str(Path(indexes.__file__).parent)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_at_any_line_leaves_the_old_rows_or_the_new(
+    faults, tmp_path, small_segments
+):
+    faults.begin(tmp_path / "base" / "index", "unfinished")
+    shutil.copytree(tmp_path / "base", tmp_path / "counted")
+    with faults.Disk(tmp_path / "counted" / "index"), Interruption() as counted:
+        faults.build(tmp_path / "counted" / "index")
+    rng = np.random.default_rng(1)
+    visits = {line: int(rng.integers(1, n + 1)) for line, n in counted.visits.items()}
+    # Every line of the room that leads, and some of the others.
+    lines = [line for at, line in enumerate(visits) if line.startswith("writer") or at % 4 == 0]
+    problems = []
+    for line in lines:
+        folder = tmp_path / "one" / "index"
+        shutil.copytree(tmp_path / "base", folder.parent)
+        with faults.Disk(folder), Interruption(line, visits[line]), suppress(KeyboardInterrupt):
+            faults.build(folder)
+        try:
+            faults.assert_recovers(folder, "unfinished")
+        except Exception as error:
+            problems.append(f"{line}, visit {visits[line]}: {error!r}")
+        shutil.rmtree(folder.parent)
+    assert len(lines) > 100
+    assert problems == []
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """What ``faults.py`` saw when it ended a process at every operation of a build."""
+    script = str(Path(__file__).parent / "faults.py")
+    children = {}
+    for state in STATES:
+        command = [sys.executable, script, str(tmp_path_factory.mktemp(state)), state]
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # it forks
+        children[state] = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    return {state: json.loads(child.communicate()[0]) for state, child in children.items()}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_process_that_ends_at_any_operation_leaves_the_old_rows_or_the_new(killed, state):
+    assert killed[state]["operations"] > 50
+    assert killed[state]["status"] == 0  # and the last one got through
+    assert killed[state]["problems"] == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 600 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("a file system can only be mounted by root, and not in every container")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def write_all(store, folder, rows):
+    with IndexWriter(folder, store.content(rows.vectors.shape[1]), overwrite=True) as writer:
+        for start in range(0, len(rows), 100):
+            part = rows[start : start + 100]
+            writer.add(part.vectors, part.payloads)
+            writer.checkpoint()
+        writer.commit()
+
+
+def test_on_a_full_disk_the_old_index_answers_and_space_lets_the_build_go_on(store, small_disk):
+    folder, old, new = small_disk / "index", store.rows(200, 64), store.rows(3000, 64, seed=1)
+    write_all(store, folder, old)
+    with pytest.raises(IndexWriteFailed, match=r"No space left on device; free some space and run"):
+        write_all(store, folder, new)
+    store.assert_holds(View(folder, verify="full"), old)
+    with IndexWriter(folder, store.content(64), overwrite=True) as writer:
+        assert len(writer) > 300
+        writer.cut(300)
+        writer.commit()
+    store.assert_holds(View(folder, verify="full"), new[:300])
+    store.assert_tidy(folder)
+
+
+def test_a_build_that_does_not_fit_at_all_leaves_nothing(store, small_disk):
+    with pytest.raises(IndexWriteFailed, match="No space left on device"):
+        write_all(store, small_disk / "index", store.rows(100, 2048))
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.fixture
+def as_nobody():
+    """A folder that anybody can reach, and a process that is not root."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    root = os.geteuid() == 0
+    yield folder, lambda: os.seteuid(65534) if root else None
+    if root:
+        os.seteuid(0)
+    folder.chmod(0o755)
+    for path in (path for path in folder.rglob("*") if path.is_dir()):
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_nothing_is_written_where_writing_is_not_allowed(store, as_nobody):
+    folder, become_nobody = as_nobody
+    folder.chmod(0o555)
+    become_nobody()
+    for target in (folder, folder / "index", folder / "a" / "index"):
+        with pytest.raises(IndexWriteFailed, match="Permission denied; choose a folder that you"):
+            IndexWriter(target, store.content())
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("verify", ["auto", "full"])
+def test_an_index_that_may_only_be_read_answers(store, as_nobody, verify):
+    folder, become_nobody = as_nobody
+    rows = store.rows(5)
+    store.build(folder / "index", rows)
+    for path in (folder / "index").iterdir():
+        path.chmod(0o444)
+    (folder / "index").chmod(0o555)
+    become_nobody()
+    store.assert_holds(View(folder / "index", verify=verify), rows)
+    with pytest.raises(IndexWriteFailed, match="Permission denied"):
+        IndexWriter(folder / "index", store.content(), overwrite=True)
+    store.assert_holds(View(folder / "index", verify=verify), rows)
+
+
+@pytest.mark.parametrize("closed", ["parent", "folder", "MANIFEST", "vec", "docs", "rows"])
+def test_an_index_that_may_not_be_read_is_refused_as_such(store, as_nobody, closed):
+    folder, become_nobody = as_nobody
+    store.build(folder / "index", store.rows(5))
+    closing = {"parent": folder, "folder": folder / "index"}
+    (found,) = [closing[closed]] if closed in closing else (folder / "index").glob(f"*{closed}")
+    found.chmod(0)
+    become_nobody()
+    with pytest.raises(RetrievalError, match="Permission denied"):
+        View(folder / "index")
+    with pytest.raises(RetrievalError, match="Permission denied"):
+        IndexWriter(folder / "index", store.content(), overwrite=True)
