@@ -40,5 +40,20 @@ def replace_file(path: Path, content: bytes) -> None:
     fresh = path.with_name(path.name + ".tmp")
     fresh.unlink(missing_ok=True)
     write_new(fresh, [content])
-    os.replace(fresh, path)
+    try:
+        os.replace(fresh, path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and the missing ones above it, each name on disk; return those
+    made, the innermost first.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+    return missing

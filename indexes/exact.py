@@ -9,70 +9,88 @@ from indexes.layout import Vectors
 
 BLOCK = 16_384  # rows scored at once: bounds the memory and the time between signals
 QUERIES = 64  # queries scored at once
-SLACK = 16  # more candidates than asked for, since float32 sums may swap near ties
+MARGIN = 1e-5  # more than a float32 inner product of unit vectors can be off
 
 Scores = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
-Dead = npt.NDArray[np.bool_] | None
+Parts = Sequence[tuple[Vectors, npt.NDArray[np.bool_] | None]]
 
 
-def top_k(
-    parts: Sequence[tuple[Vectors, Dead]], queries: Vectors, k: int
-) -> tuple[Scores, Positions]:
+def top_k(parts: Parts, queries: Vectors, k: int) -> tuple[Scores, Positions]:
     """The ``k`` best live rows for each query, best first; equal scores by lower position.
 
     ``parts`` are blocks of unit rows [n, dim] with a mask of their dead rows; positions count
     through them in order. ``k`` must not exceed the live rows. Scores are inner products summed
-    in float64, so that they do not depend on what else was searched with them.
+    in float64, so that they do not depend on what else was searched with them. A damaged row,
+    whose product is not finite, comes first with the score inf: the caller can see it.
     """
     scores = np.empty((len(queries), k), np.float32)
     positions = np.empty((len(queries), k), np.int64)
     if k == 0:
         return scores, positions
-    for start in range(0, len(queries), QUERIES):
-        group = queries[start : start + QUERIES]
-        for offset, candidates in enumerate(_candidates(parts, group, k + SLACK)):
-            at = start + offset
-            scores[at], positions[at] = _ranked(parts, queries[at], candidates, k)
+    with np.errstate(invalid="ignore", over="ignore"):  # of damaged rows; the score tells
+        for start in range(0, len(queries), QUERIES):
+            group = queries[start : start + QUERIES]
+            for at, candidates in enumerate(_candidates(parts, group, k), start):
+                scores[at], positions[at] = _ranked(parts, queries[at], candidates, k)
     return scores, positions
 
 
-def _candidates(
-    parts: Sequence[tuple[Vectors, Dead]], queries: Vectors, wanted: int
-) -> list[Positions]:
-    """For each query the positions of at least the best rows, by float32 products."""
-    best = np.empty((len(queries), 0), np.float32)
-    where = np.empty((len(queries), 0), np.int64)
+def _candidates(parts: Parts, queries: Vectors, k: int) -> list[Positions]:
+    """For each query every position that may be among the best, by float32 products."""
+    kept = [_Kept(k) for _ in queries]
     first = 0
     for vectors, dead in parts:
         for start in range(0, len(vectors), BLOCK):
             block = queries @ vectors[start : start + BLOCK].T  # [queries, block]
+            if not np.isfinite(block.sum()):
+                block[~np.isfinite(block)] = np.inf
             if dead is not None:
                 block[:, dead[start : start + BLOCK]] = -np.inf
-            here = np.arange(first + start, first + start + block.shape[1])
-            best = np.concatenate([best, block], axis=1)
-            where = np.concatenate([where, np.broadcast_to(here, block.shape)], axis=1)
-            if best.shape[1] > wanted:
-                kept = np.argpartition(-best, wanted - 1, axis=1)[:, :wanted]
-                best = np.take_along_axis(best, kept, axis=1)
-                where = np.take_along_axis(where, kept, axis=1)
+            for own, scores in zip(kept, block, strict=True):
+                own.take(scores, first + start)
         first += len(vectors)
-    return [row[score > -np.inf] for row, score in zip(where, best, strict=True)]
+    return [own.positions for own in kept]
+
+
+class _Kept:
+    """The positions whose score comes within ``MARGIN`` of the k-th best so far."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._floor = -np.float32(np.finfo(np.float32).max)  # above -inf, the score of a dead row
+        self._scores = np.empty(0, np.float32)
+        self.positions: Positions = np.empty(0, np.int64)
+
+    def take(self, scores: Scores, first: int) -> None:
+        """Look through the scores of consecutive positions."""
+        here = np.flatnonzero(scores >= self._floor)
+        self._scores = np.concatenate([self._scores, scores[here]])
+        self.positions = np.concatenate([self.positions, first + here])
+        if len(here) and len(self._scores) > self._k:
+            at = len(self._scores) - self._k
+            self._floor = np.partition(self._scores, at)[at] - np.float32(MARGIN)
+            near = self._scores >= self._floor
+            self._scores, self.positions = self._scores[near], self.positions[near]
 
 
 def _ranked(
-    parts: Sequence[tuple[Vectors, Dead]], query: Vectors, candidates: Positions, k: int
+    parts: Parts, query: Vectors, candidates: Positions, k: int
 ) -> tuple[Scores, Positions]:
-    """Score the candidates again in float64 and order them."""
-    candidates = np.sort(candidates)
-    rows = gather(parts, candidates).astype(np.float64)
-    # A sum over each row by itself: a matrix product would round by the shape of the batch.
-    scores = (rows * query.astype(np.float64)).sum(axis=1).astype(np.float32).clip(-1, 1)
+    """Score the candidates, which ascend, again in float64 and order them."""
+    exact = query.astype(np.float64)
+    scores = np.empty(len(candidates), np.float32)
+    for start in range(0, len(candidates), BLOCK):
+        part = slice(start, start + BLOCK)
+        rows = gather(parts, candidates[part]).astype(np.float64)
+        # A sum over each row by itself: a matrix product would round by the shape of the batch.
+        scores[part] = (rows * exact).sum(axis=1)
+    scores = np.where(np.isfinite(scores), scores.clip(-1, 1), np.float32(np.inf))
     order = np.argsort(-scores, kind="stable")[:k]
     return scores[order], candidates[order]
 
 
-def gather(parts: Sequence[tuple[Vectors, Dead]], positions: Positions) -> Vectors:
+def gather(parts: Parts, positions: Positions) -> Vectors:
     """The rows at ascending positions, from whichever part they lie in."""
     bounds = np.cumsum([0, *(len(vectors) for vectors, _ in parts)])
     cuts = np.searchsorted(positions, bounds)

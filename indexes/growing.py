@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ from indexes.layout import U32, U64, VECTOR, Vectors, id_of, key_of, row_crc
 from indexes.manifest import FileEntry, SegmentEntry
 
 KINDS = ("vec", "docs")
-LONGEST_ROW = 64 * 2**20  # bytes; a longer line can only be damage
+HASH_CHUNK = 2**20
 
 
 class GrowingSegment:
@@ -33,8 +34,12 @@ class GrowingSegment:
         self._crcs = array("I")
         self._keys = KeyTable()
         self._files: dict[str, BinaryIO] = {}
-        for kind in KINDS:
-            self._files[kind] = open(self._path(kind), mode)  # type: ignore[assignment]
+        try:
+            for kind in KINDS:
+                self._files[kind] = open(self._path(kind), mode)  # type: ignore[assignment]
+        except OSError:
+            self.abandon()
+            raise
 
     @classmethod
     def create(cls, folder: Path, number: int, dim: int) -> "GrowingSegment":
@@ -60,21 +65,17 @@ class GrowingSegment:
         return segment
 
     def _read_back(self, entry: SegmentEntry, rows: int) -> None:
-        whole = {kind: hashlib.sha256() for kind in KINDS}
-        for row in range(entry.rows):
-            vector = self._files["vec"].read(self._dim * VECTOR.itemsize)
-            line = self._files["docs"].readline(LONGEST_ROW)
-            whole["vec"].update(vector)
-            whole["docs"].update(line)
-            if row < rows:
-                self._remember(vector, line)
         for kind, file in self._files.items():
             recorded = entry.files[kind]
-            if whole[kind].hexdigest() != recorded.sha256 or file.tell() != recorded.bytes:
+            if _sha256(file, recorded.bytes) != recorded.sha256:
                 raise IndexCorrupt(
                     f"{self._path(kind)} is damaged: the unfinished build cannot go on; "
                     "start over with --overwrite"
                 )
+            file.seek(0)
+        for _ in range(rows):
+            vector = self._files["vec"].read(self._dim * VECTOR.itemsize)
+            self._remember(vector, self._files["docs"].readline())
 
     def cut_tail(self) -> None:
         """Cut off what was written after the rows of this object."""
@@ -153,7 +154,17 @@ class GrowingSegment:
     def abandon(self) -> None:
         """Close the files and leave them as they are."""
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # what a full disk has not taken goes with the next cut
+                file.close()
+
+
+def _sha256(file: BinaryIO, size: int) -> str:
+    """The hash of the first ``size`` bytes."""
+    digest = hashlib.sha256()
+    while size > 0 and (chunk := file.read(min(size, HASH_CHUNK))):
+        digest.update(chunk)
+        size -= len(chunk)
+    return digest.hexdigest()
 
 
 def write_hashed(path: Path, chunks: Iterable[bytes]) -> FileEntry:

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -34,10 +35,12 @@ class WriterLock:
             raise IndexLocked(
                 f"{folder} is being written by {holder}; wait until it ends"
             ) from None
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._file.flush()
+        with suppress(OSError):  # a full disk may refuse the name; the lock is held all the same
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            self._file.flush()
 
     def release(self) -> None:
         """Let the next writer in; the file stays, since removing it would open a race."""
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()

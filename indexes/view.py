@@ -71,11 +71,16 @@ class View:
         """The nearest live rows: cosines in [-1, 1] and positions, both [n, min(k, rows)].
 
         ``queries`` is float32 [n, dim], scaled to unit length here. VectorError when the width
-        differs or a row is zero or not finite; ValueError when k < 1.
+        differs or a row is zero or not finite; ValueError when k < 1; IndexCorrupt when a stored
+        vector is no longer finite.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        return top_k(self._parts, unit_rows(queries, self.content.dim), min(k, len(self)))
+        queries = unit_rows(queries, self.content.dim)
+        scores, positions = top_k(self._parts, queries, min(k, len(self)))
+        for position in positions[np.isinf(scores)]:
+            self.payload(int(position))  # its checksum no longer holds, which names the file
+        return scores, positions
 
     def payload(self, position: int) -> bytes:
         """The payload of one row; IndexCorrupt when its checksum does not hold."""

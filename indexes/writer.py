@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexes.build import Build
-from indexes.durable import sync_folder
+from indexes.durable import make_folder
 from indexes.errors import (
     IndexCorrupt,
     IndexExists,
@@ -20,7 +20,7 @@ from indexes.errors import (
     RetrievalError,
     VectorError,
 )
-from indexes.growing import LONGEST_ROW, GrowingSegment
+from indexes.growing import GrowingSegment
 from indexes.layout import Vectors, id_of
 from indexes.lock import WriterLock
 from indexes.manifest import (
@@ -75,8 +75,7 @@ class IndexWriter:
         self._manifest = Manifest()
         with self._disk():
             check_target(self.folder, overwrite=overwrite)
-            self._made_folder = not self.folder.exists()
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._made_folders = make_folder(self.folder)
             self._lock = WriterLock(self.folder)
         try:
             with self._disk():
@@ -147,16 +146,17 @@ class IndexWriter:
                 f"expected vectors of shape [{len(payloads)}, {self.content.dim}], "
                 f"got {list(vectors.shape)}"
             )
+        try:
+            ids = [id_of(payload) for payload in payloads]
+        except (ValueError, KeyError, TypeError) as error:
+            raise VectorError(f'a payload is not a JSON object with an "id": {error!r}') from None
         lengths = np.linalg.norm(vectors, axis=1)
         bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT))
         if len(bad):
             raise VectorError(
-                f"the vector of {id_of(payloads[bad[0]])!r} has length {lengths[bad[0]]:.4g}; "
+                f"the vector of {ids[bad[0]]!r} has length {lengths[bad[0]]:.4g}; "
                 "rows must be finite and of unit length"
             )
-        longest = max(map(len, payloads), default=0)
-        if longest >= LONGEST_ROW:
-            raise RetrievalError(f"a row of {longest} bytes is over the limit of {LONGEST_ROW}")
 
     def checkpoint(self, **changes: Any) -> None:
         """Make every row so far survive; ``changes`` are fields of the content, such as source."""
@@ -201,8 +201,13 @@ class IndexWriter:
         self._manifest = manifest
 
     def _remove_orphans(self) -> None:
-        """Delete the files of ours that no manifest names: a crash or a commit left them."""
-        contents = [self._manifest.published, self._manifest.pending]
+        """Delete the files of ours that no manifest names: a crash or a commit left them.
+
+        What is on disk decides: a write that was reported as failed may have taken place.
+        """
+        exists = (self.folder / NAME).exists()
+        manifest = read_manifest(self.folder) if exists else Manifest()
+        contents = [manifest.published, manifest.pending]
         segments = [segment for content in contents if content for segment in content.segments]
         named = {f"{segment.name}.{suffix}" for segment in segments for suffix in segment.files}
         for path in self.folder.iterdir():
@@ -224,16 +229,14 @@ class IndexWriter:
     def close(self) -> None:
         """Let go of the folder; a build without a checkpoint leaves nothing behind."""
         if self._build is not None:
-            with suppress(OSError):  # the buffers of a full disk cannot be flushed
-                self._build.abandon()
+            self._build.abandon()
             self._build = None
-        with suppress(OSError):
+        with suppress(OSError, RetrievalError):
             self._remove_orphans()
             if not (self.folder / NAME).exists():
                 (self.folder / "LOCK").unlink()
-                if self._made_folder:
-                    self.folder.rmdir()
-                    sync_folder(self.folder.parent)
+                for folder in self._made_folders:
+                    folder.rmdir()
         self._lock.release()
 
     def __enter__(self) -> "IndexWriter":

@@ -68,7 +68,7 @@ def _hub_is_off() -> bool:
 
 def _a_path(name: str) -> Path | None:
     path = Path(name).expanduser()
-    return path.resolve() if path.is_dir() else None
+    return path.resolve() if name and path.is_dir() else None
 
 
 def _in_models_path(name: str) -> Path | None:
@@ -139,7 +139,7 @@ def sha256_of(path: Path) -> str:
 
 def check_pin(found: FoundModel, sha256: str) -> None:
     """ValueError when weights from the package or the hub are not the published ones."""
-    pinned = SHA256.get(_last_part(found.name))
+    pinned = SHA256.get(found.name.removeprefix("sentence-transformers/"))
     if pinned and found.source in PINNED_SOURCES and sha256 != pinned:
         raise ValueError(
             f"{weights_file(found.path)} has sha256 {sha256}, but {found.name} was published with "

@@ -29,6 +29,8 @@ from retrieval.errors import ModelError
 # Padded tokens in one forward pass: enough to keep the processor busy, few enough that the widest
 # activation (1,536 numbers a token) stays small.
 TOKEN_BUDGET = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
+# What a folder that is no proper model folder, or a wrong argument, can raise below.
+EXPECTED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Encoder:
@@ -50,7 +52,7 @@ class Encoder:
     ) -> None:
         try:
             self._load(find_model(model), {}, dtype, device, max_length)
-        except (OSError, ValueError, KeyError) as error:
+        except EXPECTED as error:
             raise ModelError(_reason(error)) from error
 
     @classmethod
@@ -65,7 +67,7 @@ class Encoder:
         try:
             found = _find_recorded(record)
             encoder._load(found, record, dtype, device, record["max_length"])
-        except (OSError, ValueError, KeyError) as error:
+        except EXPECTED as error:
             raise ModelError(_reason(error)) from error
         if encoder.fingerprint != record["fingerprint"]:
             raise ModelError(
@@ -92,7 +94,9 @@ class Encoder:
         positions = self._spec.body["max_position_embeddings"]
         if not 3 <= self.max_length <= positions:
             raise ValueError(f"max_length {self.max_length} is not in 3…{positions}")
-        self._tokenizer = MiniLMTokenizer(str(found.path), self.max_length)
+        self._tokenizer = MiniLMTokenizer(
+            str(found.path), self.max_length, lower_case=self._spec.do_lower_case
+        )
         self._files = _file_stamps(found.path, self._spec.dense, record.get("files", ()))
         check_pin(found, self._files[0]["sha256"])
         model = SentenceTransformer.from_spec(self._spec, max_length=self.max_length)
@@ -148,8 +152,7 @@ class Encoder:
         """Unit rows float32 [n, dim], with the folder's prompt for documents, and the tokens that
         each text lost at ``max_length``: int32 [n], estimated beyond a few thousand characters.
         """
-        names = ("document", "passage", "corpus")
-        return self._encode(texts, next((n for n in names if self._spec.prompts.get(n)), ""))
+        return self._encode(texts, "document")
 
     def encode_stream(self, texts: Iterable[str]) -> Iterator[Vectors]:
         """Rows of documents in order, a few hundred at a time, in bounded memory."""
@@ -164,8 +167,6 @@ class Encoder:
         check_texts(texts)
         prompt = self._spec.prompts.get(prompt_name, "")
         prompted = [prompt + text for text in texts]
-        if self._spec.do_lower_case:
-            prompted = [text.lower() for text in prompted]
         ids, dropped = self._tokenizer.token_ids(prompted)
         vectors = np.empty((len(ids), self.dim), np.float32)
         budget = TOKEN_BUDGET[self._device.type]

@@ -8,6 +8,20 @@ from typing import Any
 
 POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
+# Settings that change the vectors, with the only values that are followed here.
+BODY_DEFAULTS = {"position_embedding_type": "absolute", "is_decoder": False}
+SETTINGS_DEFAULTS: Mapping[str, Any] = {
+    "query_length": None,
+    "document_length": None,
+    "processing_kwargs": {},
+}
+TOKENIZER_DEFAULTS = {"truncation_side": "right"}
+MODULE_DEFAULTS = {
+    "module_input_name": "sentence_embedding",
+    "module_output_name": "sentence_embedding",
+    "use_residual": False,
+}
+
 
 @dataclass(frozen=True)
 class DenseSpec:
@@ -54,18 +68,19 @@ def read_spec(folder: Path) -> SentenceSpec:
     Both spellings of ``modules.json`` are understood. ValueError names any part that is not.
     """
     body = read_json(folder / "config.json")
-    if body.get("model_type") != "bert" or "absolute" != body.get(
-        "position_embedding_type", "absolute"
-    ):
+    if body.get("model_type") != "bert":
         raise ValueError(
-            f"{folder}: the body is {body.get('model_type')!r}; only 'bert' bodies with absolute "
-            "positions are supported"
+            f"{folder}: the body is {body.get('model_type')!r}; only 'bert' is supported"
         )
     settings = _optional_json(folder / "sentence_bert_config.json")
+    tokenizer = _optional_json(folder / "tokenizer_config.json")
+    _refuse_others("config.json", body, BODY_DEFAULTS, folder)
+    _refuse_others("sentence_bert_config.json", settings, SETTINGS_DEFAULTS, folder)
+    _refuse_others("tokenizer_config.json", tokenizer, TOKENIZER_DEFAULTS, folder)
     prompts = _optional_json(folder / "config_sentence_transformers.json")
     return SentenceSpec(
         body=body,
-        max_length=_max_length(folder, body, settings),
+        max_length=_max_length(body, settings, tokenizer),
         do_lower_case=settings.get("do_lower_case", False),
         prompts=prompts.get("prompts") or {},
         default_prompt=prompts.get("default_prompt_name"),
@@ -77,9 +92,21 @@ def _optional_json(path: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def _max_length(folder: Path, body: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
+def _refuse_others(
+    name: str, config: Mapping[str, Any], defaults: Mapping[str, Any], folder: Path
+) -> None:
+    """ValueError for a setting that would change the vectors and is not followed here."""
+    for key, default in defaults.items():
+        if config.get(key, default) not in (default, None):
+            raise ValueError(
+                f"{folder / name}: {key} = {config[key]!r} is not supported; expected {default!r}"
+            )
+
+
+def _max_length(
+    body: Mapping[str, Any], settings: Mapping[str, Any], tokenizer: Mapping[str, Any]
+) -> int:
     positions = int(body["max_position_embeddings"])
-    tokenizer = _optional_json(folder / "tokenizer_config.json")
     stated = settings.get("max_seq_length") or tokenizer.get("model_max_length") or positions
     return min(int(stated), positions)
 
@@ -91,6 +118,9 @@ def _read_modules(folder: Path) -> dict[str, Any]:
     for module in read_json(listed) if listed.is_file() else []:
         kind = module["type"].rsplit(".", 1)[-1]
         inside = folder / module.get("path", "")
+        if kind in ("Dense", "Normalize"):
+            config = _optional_json(inside / "config.json")
+            _refuse_others(f"{module['path']}/config.json", config, MODULE_DEFAULTS, folder)
         if kind == "Pooling":
             parts["pooling"] = _pooling(read_json(inside / "config.json"), inside)
         elif kind == "Dense" and "normalize" not in parts:
@@ -115,8 +145,6 @@ def _pooling(config: Mapping[str, Any], folder: Path) -> str:
 
 
 def _dense(config: Mapping[str, Any], folder: str) -> DenseSpec:
-    if config.get("use_residual"):
-        raise ValueError(f"{folder}: a Dense module with a residual is not supported")
     return DenseSpec(
         in_features=config["in_features"],
         out_features=config["out_features"],

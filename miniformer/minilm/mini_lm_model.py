@@ -57,6 +57,7 @@ class MiniLMModel(nn.Module):
         layer_norm_eps: float = NORM_EPS,
     ) -> None:
         super().__init__()
+        require_positive(max_position_embeddings=max_position_embeddings)
         longest = max_position_embeddings if max_length is None else max_length
         require_positive(max_length=longest)
         self.max_length = min(longest, max_position_embeddings)
@@ -109,8 +110,10 @@ def check_batch(input_ids: Tensor | None, attention_mask: Tensor | None) -> None
     """Raise ValueError unless ids and mask are both given, 2-D and of one shape."""
     if input_ids is None or attention_mask is None:
         raise ValueError("input_ids and attention_mask must both be given")
-    if input_ids.dim() != 2:
-        raise ValueError(f"input_ids must be [batch, length], got shape {list(input_ids.shape)}")
+    if input_ids.dim() != 2 or not input_ids.numel():
+        raise ValueError(
+            f"input_ids must be [batch, length], neither of them 0; got {list(input_ids.shape)}"
+        )
     if attention_mask.shape != input_ids.shape:
         raise ValueError(
             f"attention_mask has shape {list(attention_mask.shape)}, "
@@ -198,7 +201,7 @@ class SentenceTransformer(nn.Module):
             dropout_rate=spec.body.get("hidden_dropout_prob", 0.1),
             max_position_embeddings=spec.body["max_position_embeddings"],
             type_vocab_size=spec.body.get("type_vocab_size", 2),
-            max_length=max_length or spec.max_length,
+            max_length=spec.max_length if max_length is None else max_length,
             hidden_act=spec.body.get("hidden_act", "gelu"),
             layer_norm_eps=spec.body.get("layer_norm_eps", NORM_EPS),
             pooling=spec.pooling,
@@ -216,7 +219,7 @@ class SentenceTransformer(nn.Module):
 
         folder = find_model(model_name).path
         model = cls.from_spec(read_spec(folder), max_length=max_length)
-        return load_pretrained_weights(model, str(folder))
+        return load_pretrained_weights(model, model_name)
 
     def mean_pooling(
         self, model_output: Tensor | tuple[Tensor, ...], attention_mask: Tensor

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ def load_folder(model: Model, folder: Path) -> Model:
 
 def _fill(module: nn.Module, path: Path, *, optional: str | None = None) -> None:
     """Load one file into one module: names and shapes must fit."""
-    tensors = {_our_name(name): tensor for name, tensor in load_file(path).items()}
+    tensors = {_our_name(name): tensor for name, tensor in _read(path).items()}
     wanted = module.state_dict()
     ignored = sorted(name for name in tensors if IGNORED.match(name))
     missing = sorted(wanted.keys() - tensors.keys())
@@ -82,6 +83,13 @@ def _fill(module: nn.Module, path: Path, *, optional: str | None = None) -> None
         module.load_state_dict({n: tensors[n] for n in wanted if n in tensors}, strict=False)
     loaded = len(wanted) - len(tolerated)
     logger.info("%s: loaded %d tensors, ignored %s, missing %s", path, loaded, ignored, tolerated)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}; fetch it again") from None
 
 
 def _our_name(name: str) -> str:

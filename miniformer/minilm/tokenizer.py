@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, normalizers
 from torch import Tensor
 
 from miniformer.weights import DEFAULT_MODEL, find_model
@@ -18,14 +18,19 @@ CHARACTERS_PER_TOKEN = 12  # a first guess of how much text fills the length; do
 class MiniLMTokenizer:
     """The tokenizer of one model at one maximum length (which counts [CLS] and [SEP]).
 
+    ``lower_case`` lowers texts first, for a model folder that asks for it.
+
     The underlying object is set up once and never changed, so that any number of threads may use
     it. Texts far longer than ``max_length`` are cut before they are tokenized, to the same ids.
     """
 
-    def __init__(self, model_name: str = DEFAULT_MODEL, max_length: int = 64) -> None:
+    def __init__(
+        self, model_name: str = DEFAULT_MODEL, max_length: int = 64, *, lower_case: bool = False
+    ) -> None:
         if max_length < 3:
             raise ValueError(f"max_length must be at least 3 ([CLS], a token, [SEP]): {max_length}")
         self.max_length = max_length
+        self._lower_case = lower_case
         self._file = find_model(model_name).path / "tokenizer.json"
         self._tokenizer = self._open()
         # The file carries its own truncation and padding to 128 tokens; ours replace them.
@@ -38,7 +43,14 @@ class MiniLMTokenizer:
                 f"AutoTokenizer.from_pretrained('{self._file.parent}')"
                 f".save_pretrained('{self._file.parent}')"
             )
-        tokenizer = Tokenizer.from_file(str(self._file))
+        try:
+            tokenizer = Tokenizer.from_file(str(self._file))
+        except Exception as error:  # the library raises nothing more specific
+            raise ValueError(f"{self._file} is damaged: {error}; fetch it again") from None
+        if self._lower_case:
+            lower = normalizers.Lowercase()
+            own = tokenizer.normalizer
+            tokenizer.normalizer = normalizers.Sequence([lower, own] if own else [lower])
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer

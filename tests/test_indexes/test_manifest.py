@@ -1,9 +1,11 @@
 """A manifest that is damaged, too new, or made to do harm is refused, and nothing else happens."""
 
 import copy
+import hashlib
 import json
 import os
 import signal
+import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,12 +24,16 @@ from indexes import (
 from indexes.durable import replace_file, write_new
 
 
+class Hangs(BaseException):
+    """Not an Exception, so that nobody takes it for a failing disk."""
+
+
 @contextmanager
 def soon():
     """A hang becomes a failure."""
 
     def stop(number, frame):
-        raise TimeoutError("it hangs")
+        raise Hangs
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, 3)
@@ -104,8 +110,6 @@ def without(record, path):
 
 
 def test_a_manifest_is_one_line_of_json_and_its_checksum(folder):
-    import hashlib
-
     text, digest, rest = (folder / "MANIFEST").read_bytes().split(b"\n")
     assert hashlib.sha256(text).hexdigest().encode() == digest
     assert rest == b""
@@ -224,25 +228,32 @@ def test_a_hostile_manifest_with_a_true_checksum_is_refused(store, folder, path,
         use(store, folder)
 
 
+OPTIONAL = {"dtype", "kind", "schema", "probes", "source", "name", "sha256"}
+
+
 @pytest.mark.parametrize("which", ["published", "pending"])
-def test_every_key_of_a_manifest_is_needed_or_has_a_default(store, folder, which):
+def test_a_missing_key_is_damage_unless_it_has_a_default(store, folder, which):
     record = store.record(folder)
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    defaults = {"dtype", "kind", "schema", "probes", "source", "segments", "dead", "name"}
+    problems = []
     for path in list(leaves(record)):
         if not path or (path[0] != which and len(path) > 1) or isinstance(path[-1], int):
             continue
         for name, content in kept.items():
             (folder / name).write_bytes(content)
         store.seal(folder, without(record, path))
-        with soon():
-            use(store, folder)
-        for name, content in kept.items():
-            (folder / name).write_bytes(content)
-        store.seal(folder, without(record, path))
-        if path[0] == which == "published" and path[-1] not in defaults | {"sha256"}:
-            with pytest.raises(IndexCorrupt):
+        try:
+            with soon():
+                use(store, folder)
+            if path[0] == "published" and path[-1] not in OPTIONAL:
+                store.seal(folder, without(record, path))
                 View(folder)
+                problems.append(f"without {path}: it opens")
+        except IndexCorrupt:
+            continue
+        except Exception as error:
+            problems.append(f"without {path}: {error!r}")
+    assert problems == []
 
 
 VALUES = [
@@ -274,22 +285,23 @@ VALUES = [
 def test_no_value_anywhere_in_a_manifest_leads_to_another_error(store, folder):
     record = store.record(folder)
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    tried, rng = 0, np.random.default_rng(0)
-    outside = sorted(path for path in folder.parent.rglob("*") if folder not in path.parents)
+    outside = sorted(folder.parent.iterdir())
+    rng = np.random.default_rng(0)
+    tried, problems = 0, []
     for path in leaves(record):
         for at in rng.permutation(len(VALUES))[:9]:
             for name, content in kept.items():
                 (folder / name).write_bytes(content)
             store.seal(folder, changed(record, path, VALUES[at]))
+            tried += 1
             try:
                 with soon():
                     use(store, folder)
             except Exception as error:
-                raise AssertionError(f"{path} = {VALUES[at]!r}") from error
-            tried += 1
+                problems.append(f"{path} = {VALUES[at]!r}: {error!r}")
     assert tried > 500
-    after = sorted(path for path in folder.parent.rglob("*") if folder not in path.parents)
-    assert after == outside
+    assert problems == []
+    assert sorted(folder.parent.iterdir()) == outside
 
 
 @pytest.mark.parametrize("format", [2, 3, 10**20])
@@ -410,8 +422,6 @@ def test_a_writer_follows_no_link_out_of_the_folder(store, folder, name):
 
 @pytest.mark.parametrize("suffix", ["vec", "docs"])
 def test_taking_up_a_build_follows_no_link_out_of_the_folder(store, tmp_path, suffix):
-    import hashlib
-
     victim = tmp_path / "victim"
     victim.write_text("precious")
     store.leave_unfinished(tmp_path / "index", store.rows(1))
@@ -439,8 +449,6 @@ def test_deleted_rows_of_an_odd_size_are_damage(store, tmp_path):
 
 @pytest.mark.parametrize("payload", [b"{}", b"[1]", b"7", b"nope", b"\xff", b"[" * 50_000, b""])
 def test_a_strangers_payload_is_refused_as_damage(store, tmp_path, payload):
-    import zlib
-
     rows = store.rows(1, ids=["a"])
     store.build(tmp_path / "index", rows)
     (old,) = (tmp_path / "index").glob("*.rows")
@@ -455,12 +463,12 @@ def test_a_strangers_payload_is_refused_as_damage(store, tmp_path, payload):
 
 def test_replacing_a_file_shows_the_old_bytes_or_the_new(tmp_path):
     path = tmp_path / "file"
-    for content in (b"old", b"", b"new" * 1000):
-        with path.open("rb") if path.exists() else suppress() as before:
-            replace_file(path, content)
-            if before:
-                assert before.read() in (b"old", b"")  # who had it open goes on with that
-        assert path.read_bytes() == content
+    path.write_bytes(b"old")
+    for old, new in ((b"old", b""), (b"", b"new" * 1000)):
+        with path.open("rb") as reader:
+            replace_file(path, new)
+            assert reader.read() == old  # who had it open goes on with that
+        assert path.read_bytes() == new
         assert list(tmp_path.iterdir()) == [path]
     (tmp_path / "file.tmp").write_bytes(b"left by a crash")
     replace_file(path, b"newest")

@@ -363,3 +363,21 @@ def test_a_setting_that_would_change_the_vectors_is_refused_by_name(parts, body,
     folder = write(parts.Pooling(WIDTH, "mean"), first=first)
     with pytest.raises(ModelError, match=setting):
         Encoder(str(folder), device="cpu")
+
+
+FILES = {
+    "is_decoder": ("config.json", {"is_decoder": True}),
+    "truncation_side": ("tokenizer_config.json", {"truncation_side": "left"}),
+}
+
+
+@pytest.mark.parametrize("key", FILES)
+def test_a_key_that_would_change_the_vectors_is_refused_by_name(st, parts, write, key):
+    folder = write(parts.Pooling(WIDTH, "mean"))
+    file, change = FILES[key]
+    before = st.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    edit(folder / file, **change)
+    after = st.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    assert np.abs(before - after).max() > 1e-3  # sentence-transformers heeds it
+    with pytest.raises(ModelError, match=key):
+        Encoder(str(folder), device="cpu")

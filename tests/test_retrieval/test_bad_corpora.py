@@ -58,6 +58,7 @@ FILES = {
         gzip.compress(GOOD),
         ": not a Parquet file: it is gzip",
     ),
+    "a Parquet file without a byte": ("c.parquet", b"", ": not a Parquet file: it is empty"),
     "a Parquet file without its end": (
         "c.parquet",
         parquet()[:-10],
@@ -288,12 +289,17 @@ def test_the_words_for_a_number_of_100_000_digits_are_ours(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c.jsonl"]
 
 
-def test_a_number_of_more_than_64_bits_is_refused_by_what_is_expected(cli):
-    Path("c.jsonl").write_bytes(b'{"text":"c","v":18446744073709551616}\n')
+def test_a_number_of_more_than_64_bits_is_refused_by_its_line_and_column(cli):
+    Path("c.jsonl").write_bytes(GOOD + b'{"text":"c","v":18446744073709551616}\n')
     code, _, err = cli("index", "c.jsonl")
     assert code == 1
-    assert err.startswith("retrieval: c.jsonl, line 1: metadata 'v' holds int")
-    assert "64 bits" in err
+    assert err.startswith("retrieval: c.jsonl, line 3: metadata 'v' holds int")
+    assert err.endswith(f"{MEND}\n")
+
+
+def test_what_is_wrong_with_a_number_of_more_than_64_bits_is_said(cli):
+    Path("c.jsonl").write_bytes(b'{"text":"c","v":18446744073709551616}\n')
+    assert "64 bits" in cli("index", "c.jsonl").err
 
 
 def test_invalid_utf8_in_parquet_is_refused_by_row_or_skipped(cli):

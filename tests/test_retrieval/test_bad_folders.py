@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import indexes.growing
 from indexes.lock import WriterLock
 
 ROWS = [{"id": str(number), "text": f"word{number} in a text"} for number in range(600)]
@@ -168,6 +169,25 @@ def test_an_unfinished_build_goes_on_with_the_same_command(cli, corpus, interrup
         r"512 of them encoded before the interruption\n",
         err,
     )
+    assert json.loads(cli("query", "word599", "-k", 1).out)["id"] == "599"
+
+
+def test_a_build_goes_on_that_was_interrupted_while_a_row_was_written(cli, corpus, monkeypatch):
+    # A signal arrives between any two lines of Python: here in the second window of 256 rows,
+    # where the running hashes know a row that the list of rows does not.
+    checksum, calls = indexes.growing.row_crc, []
+
+    def checksum_until(payload, vector):
+        calls.append(payload)
+        if len(calls) == 300:
+            raise KeyboardInterrupt
+        return checksum(payload, vector)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("indexes.growing.row_crc", checksum_until)
+        assert cli("index", corpus).code == 130
+    code, _, err = cli("index", corpus)
+    assert (code, err[:4]) == (0, "600 ")
     assert json.loads(cli("query", "word599", "-k", 1).out)["id"] == "599"
 
 

@@ -153,7 +153,7 @@ def test_a_signal_ends_a_build_that_goes_on_where_it_stopped(number, code, said,
     process.send_signal(number)
     began = time.monotonic()
     _, err = process.communicate(timeout=20)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     assert (process.returncode, err.strip()) == (code, said)
     asked = subprocess.run(
         command("info", "-i", index.name), cwd=folder, capture_output=True, text=True

@@ -1,11 +1,13 @@
 """A question to its hits."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timezone
 
 import numpy as np
 import pytest
 
+from indexes import Content, IndexWriter
 from retrieval import (
     Document,
     IndexCorrupt,
@@ -236,6 +238,7 @@ def test_the_model_is_loaded_once_by_the_first_of_many_threads(
         @classmethod
         def from_record(cls, record, **options):
             loaded.append(options)
+            time.sleep(0.1)  # as a real model takes its time
             return cls(max_length=record["max_length"])
 
     searcher(*TEXTS)
@@ -291,3 +294,29 @@ def test_verify_is_one_of_two_words(searcher):
 def test_a_folder_without_an_index_cannot_be_searched(tmp_path):
     with pytest.raises(IndexNotFound, match="does not exist; make an index"):
         Searcher(tmp_path / "nowhere")
+
+
+PAYLOADS = {
+    "metadata that is a list": b'{"id":"a","text":"x","title":"","metadata":[]}',
+    "no metadata": b'{"id":"a","text":"x","title":""}',
+    "a text that is a number": b'{"id":"a","text":5,"title":"","metadata":{}}',
+    "no title": b'{"id":"a","text":"x","title":null,"metadata":{}}',
+    "a date that is none": b'{"id":"a","text":"x","title":"","metadata":{"day":"soon"}}',
+    "a number for a date": b'{"id":"a","text":"x","title":"","metadata":{"day":5}}',
+}
+
+
+@pytest.mark.parametrize("case", PAYLOADS)
+def test_a_row_that_somebody_elses_writer_filled_is_refused_for(case, tmp_path, bag):
+    content = Content(
+        dim=bag.dim,
+        model={"fingerprint": bag.fingerprint},
+        schema=[{"name": "day", "type": "date32[day]"}],
+    )
+    with IndexWriter(tmp_path / "index", content) as writer:
+        writer.add(bag.encode_query(["x"]), [PAYLOADS[case]])
+        writer.commit()
+    with Searcher(tmp_path / "index", encoder=bag) as searcher:
+        for ask in (lambda: searcher.search("x"), lambda: searcher.get(["a"])):
+            with pytest.raises(IndexCorrupt, match="index: row 0 is not a stored document: "):
+                ask()
