@@ -9,7 +9,7 @@ import numpy as np
 from indexes.durable import sync_folder
 from indexes.errors import IndexCorrupt
 from indexes.growing import GrowingSegment, write_hashed
-from indexes.layout import U32, Vectors, id_of
+from indexes.layout import U32, Vectors
 from indexes.manifest import SegmentEntry
 from indexes.segment import Segment
 
@@ -27,15 +27,16 @@ class Build:
         try:
             for entry in entries:
                 self._reopen(entry)
-        except FileNotFoundError as error:
-            raise IndexCorrupt(
-                f"{error.filename} is missing: the unfinished build cannot go on; "
-                "start over with --overwrite"
-            ) from None
+        except BaseException as error:
+            self.abandon()
+            if isinstance(error, FileNotFoundError):
+                raise IndexCorrupt(f"{error.filename} is missing") from None
+            raise
 
     def _reopen(self, entry: SegmentEntry) -> None:
         if "rows" in entry.files:
             self._closed.append(Segment(self._folder, entry, self._dim))
+            self._closed[-1].check_every_byte()
         else:
             self._growing = GrowingSegment.reopen(self._folder, entry, self._dim)
             self._growing.cut_tail()
@@ -114,11 +115,10 @@ class Build:
 
 
 def _ids(segment: Segment, key: np.uint64) -> dict[str, list[int]]:
-    """The rows with a key, by id: two ids may share a key."""
-    low, high = (int(np.searchsorted(segment.keys, key, side)) for side in ("left", "right"))
+    """The rows with a key, by id."""
     found: dict[str, list[int]] = {}
-    for row in sorted(segment.key_rows[low:high].tolist()):
-        found.setdefault(id_of(segment.payload(row)), []).append(row)
+    for row in segment.rows_of(key):
+        found.setdefault(segment.id(row), []).append(row)
     return found
 
 

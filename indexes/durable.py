@@ -1,12 +1,20 @@
 """Writes that survive a power cut: data, fsync, then the name, then fsync of the folder."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
+
+from indexes.errors import IndexCorrupt, IndexNotFound
+
+# What opening a link, a folder, or a pipe or device without a partner says.
+NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
+PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 
 
-def sync_file(file: BinaryIO) -> None:
+def sync_file(file: IO[bytes]) -> None:
     """Flush a file and wait until the disk holds it."""
     file.flush()
     os.fsync(file.fileno())
@@ -25,14 +33,42 @@ def sync_folder(folder: Path) -> None:
 
 def write_new(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file that must not exist yet; a failure leaves none."""
+    file = path.open("xb")
     try:
-        with path.open("xb") as file:
+        with file:
             for chunk in chunks:
                 file.write(chunk)
             sync_file(file)
     except OSError:
         path.unlink(missing_ok=True)
         raise
+
+
+def open_plain(path: Path, mode: str, encoding: str | None = None) -> IO[Any]:
+    """Open a file by its own name: no link that leads elsewhere, no pipe that blocks, no device.
+
+    FileNotFoundError or FileExistsError as ``open`` gives them, IndexCorrupt where there is
+    something else than a file, IndexNotFound where it may not be read.
+    """
+    try:
+        file = open(path, mode, encoding=encoding, opener=_own_name)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError):
+        raise
+    except OSError as error:
+        if error.errno in NO_FILE:
+            raise IndexCorrupt(f"{path} is not a regular file: {error.strerror}") from None
+        if mode != "rb":
+            raise
+        kind = IndexNotFound if isinstance(error, PermissionError) else IndexCorrupt
+        raise kind(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise IndexCorrupt(f"{path} is not a regular file")
+    return file
+
+
+def _own_name(path: str, flags: int) -> int:
+    return os.open(path, flags | PLAIN, 0o666)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -6,11 +6,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
-from indexes.durable import sync_file, sync_folder, write_new
+from indexes.durable import open_plain, sync_file, sync_folder, write_new
 from indexes.errors import IndexCorrupt
 from indexes.keys import KeyTable
 from indexes.layout import U32, U64, VECTOR, Vectors, id_of, key_of, row_crc
@@ -33,11 +33,11 @@ class GrowingSegment:
         self._offsets = array("Q", [0])
         self._crcs = array("I")
         self._keys = KeyTable()
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, IO[bytes]] = {}
         try:
             for kind in KINDS:
-                self._files[kind] = open(self._path(kind), mode)  # type: ignore[assignment]
-        except OSError:
+                self._files[kind] = open_plain(self._path(kind), mode)
+        except (OSError, IndexCorrupt):
             self.abandon()
             raise
 
@@ -45,7 +45,11 @@ class GrowingSegment:
     def create(cls, folder: Path, number: int, dim: int) -> "GrowingSegment":
         """Begin an empty segment under a name that was never used before."""
         segment = cls(folder, f"{number:08d}-{secrets.token_hex(4)}", dim, "x+b")
-        sync_folder(folder)
+        try:
+            sync_folder(folder)
+        except OSError:
+            segment.abandon()
+            raise
         return segment
 
     @classmethod
@@ -69,8 +73,7 @@ class GrowingSegment:
             recorded = entry.files[kind]
             if _sha256(file, recorded.bytes) != recorded.sha256:
                 raise IndexCorrupt(
-                    f"{self._path(kind)} is damaged: the unfinished build cannot go on; "
-                    "start over with --overwrite"
+                    f"{self._path(kind)} is damaged: its content does not match its checksum"
                 )
             file.seek(0)
         for _ in range(rows):
@@ -149,6 +152,7 @@ class GrowingSegment:
         path = self._path("rows")
         path.unlink(missing_ok=True)  # left by a close that was cut short
         written = write_hashed(path, (part.astype(kind).tobytes() for part, kind in parts))
+        sync_folder(self._folder)  # the next checkpoint names the file
         return SegmentEntry(self.name, self.rows, {**entry.files, "rows": written})
 
     def abandon(self) -> None:
@@ -158,7 +162,7 @@ class GrowingSegment:
                 file.close()
 
 
-def _sha256(file: BinaryIO, size: int) -> str:
+def _sha256(file: IO[bytes], size: int) -> str:
     """The hash of the first ``size`` bytes."""
     digest = hashlib.sha256()
     while size > 0 and (chunk := file.read(min(size, HASH_CHUNK))):

@@ -14,6 +14,8 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
+LONGEST_ROW = 64 * 2**20  # bytes of one payload
+
 VECTOR = np.dtype("<f4")
 U64 = np.dtype("<u8")
 U32 = np.dtype("<u4")
@@ -39,5 +41,11 @@ def row_crc(payload: bytes, vector: bytes) -> int:
 
 
 def id_of(payload: bytes) -> str:
-    """The id that a payload carries."""
-    return str(json.loads(payload)["id"])
+    """The id that a payload carries; ValueError when it carries none."""
+    try:
+        row_id = json.loads(payload)["id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        row_id = None
+    if not isinstance(row_id, str):
+        raise ValueError('not a JSON object with a text "id"')
+    return row_id

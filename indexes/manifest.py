@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from indexes.durable import replace_file
+from indexes.durable import open_plain, replace_file
 from indexes.errors import IndexCorrupt, IndexNotFound, IndexTooNew, IndexUnfinished
 
 FORMAT = 1
@@ -97,12 +97,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
-        with path.open("rb") as file:
+        with open_plain(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise _no_index(folder) from None
-    except IsADirectoryError:
-        raise IndexCorrupt(f"{path} is a folder; it must be a file") from None
     text, _, digest = raw.removesuffix(b"\n").rpartition(b"\n")
     if len(raw) > MAX_BYTES or hashlib.sha256(text).hexdigest().encode() != digest:
         raise IndexCorrupt(
@@ -133,7 +131,7 @@ def only_ours(folder: Path) -> bool:
 
 def _parse(text: bytes, path: Path) -> Manifest:
     try:
-        record = json.loads(text)
+        record = json.loads(text, parse_constant=_refuse_constant)
         if _count(record["format"]) > FORMAT:
             raise IndexTooNew(
                 f"{path.parent} is in format {record['format']}; this version reads {FORMAT}: "
@@ -146,6 +144,10 @@ def _parse(text: bytes, path: Path) -> Manifest:
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise IndexCorrupt(f"{path} is not a manifest of format {FORMAT}: {error!r}") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _content(record: Mapping[str, Any] | None) -> Content | None:
@@ -173,6 +175,8 @@ def _segment(record: Mapping[str, Any]) -> SegmentEntry:
             raise ValueError(f"bad file name {name!r}")
     if not _count(segment.dead) <= _count(segment.rows) < MAX_ROWS:
         raise ValueError(f"{segment.name}: {segment.rows} rows, {segment.dead} of them dead")
+    if not files.keys() >= {"vec", "docs"} or bool(segment.dead) != bool(segment.deletions):
+        raise ValueError(f"{segment.name}: a file is missing")
     return segment
 
 

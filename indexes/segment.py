@@ -3,17 +3,15 @@
 import hashlib
 import mmap
 import os
-import stat
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from indexes.durable import open_plain
 from indexes.errors import IndexCorrupt
 from indexes.layout import U32, U64, VECTOR, Vectors, id_of, key_of, row_crc, rows_bytes
 from indexes.manifest import SegmentEntry
-
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Segment:
@@ -45,24 +43,13 @@ class Segment:
 
     def _map(self, suffix: str, size: int) -> mmap.mmap | bytes:
         path = self._path(suffix)
-        try:
-            # A folder from a stranger may hold links out of it, or pipes that block: refuse both.
-            handle = os.open(path, os.O_RDONLY | NO_FOLLOW)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise IndexCorrupt(f"{path} cannot be opened: {error.strerror}") from None
-        try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise IndexCorrupt(f"{path} is not a regular file")
-            if found.st_size != size:
+        with open_plain(path, "rb") as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != size:
                 raise IndexCorrupt(
-                    f"{path} is damaged: it has {found.st_size} bytes, the manifest says {size}"
+                    f"{path} is damaged: it has {found} bytes, the manifest says {size}"
                 )
-            return mmap.mmap(handle, size, access=mmap.ACCESS_READ) if size else b""
-        finally:
-            os.close(handle)
+            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
 
     def _require(self, suffix: str, size: int | None) -> None:
         stated = self.entry.files.get(suffix)
@@ -77,8 +64,9 @@ class Segment:
         if suffix is None:
             return None
         self._check_hash(suffix)
+        self._require(suffix, self.entry.dead * U32.itemsize)
         rows = np.frombuffer(self._maps[suffix], U32)
-        if len(rows) != self.entry.dead or (len(rows) and rows.max() >= self.rows):
+        if len(np.unique(rows)) != self.entry.dead or (len(rows) and rows.max() >= self.rows):
             raise IndexCorrupt(f"{self._path(suffix)} does not fit its segment")
         dead = np.zeros(self.rows, bool)
         dead[rows] = True
@@ -106,15 +94,22 @@ class Segment:
         return payload
 
     def find(self, row_id: str) -> int | None:
-        """The live row with this id."""
-        key = np.uint64(key_of(row_id))
-        at = int(np.searchsorted(self.keys, key))
-        while at < self.rows and self.keys[at] == key:
-            row = int(self.key_rows[at])
-            if row < self.rows and self._is_live(row) and id_of(self.payload(row)) == row_id:
-                return row
-            at += 1
-        return None
+        """The live row with this id, the last where a build still holds several."""
+        rows = [row for row in self.rows_of(np.uint64(key_of(row_id))) if self._is_live(row)]
+        return next((row for row in reversed(rows) if self.id(row) == row_id), None)
+
+    def rows_of(self, key: np.uint64) -> list[int]:
+        """The rows with a key, ascending: two ids may share one."""
+        low, high = (int(np.searchsorted(self.keys, key, side)) for side in ("left", "right"))
+        rows: list[int] = sorted(self.key_rows[low:high].tolist())
+        return [row for row in rows if row < self.rows]
+
+    def id(self, row: int) -> str:
+        """A row's id."""
+        try:
+            return id_of(self.payload(row))
+        except ValueError as error:
+            raise IndexCorrupt(f"{self._path('docs')}: row {row} is {error}") from None
 
     def _is_live(self, row: int) -> bool:
         return self.dead is None or not self.dead[row]

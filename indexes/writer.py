@@ -1,6 +1,7 @@
 """The one writer of an index folder: an unpublished build grows, then replaces what readers see."""
 
 import errno
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from indexes.errors import (
     VectorError,
 )
 from indexes.growing import GrowingSegment
-from indexes.layout import Vectors, id_of
+from indexes.layout import LONGEST_ROW, Vectors, id_of
 from indexes.lock import WriterLock
 from indexes.manifest import (
     NAME,
@@ -49,7 +50,7 @@ REMEDIES = {
 
 def check_target(folder: Path, *, overwrite: bool) -> None:
     """Raise IndexExists when a build may not begin in this folder."""
-    if (folder / NAME).is_file():
+    if os.path.lexists(folder / NAME):
         if read_manifest(folder).published is not None and not overwrite:
             raise IndexExists(
                 f"{folder} already holds an index; give another folder with -i, or build it anew "
@@ -80,7 +81,7 @@ class IndexWriter:
         try:
             with self._disk():
                 check_target(self.folder, overwrite=overwrite)  # again, now that nobody else writes
-                if (self.folder / NAME).is_file():
+                if os.path.lexists(self.folder / NAME):
                     self._manifest = read_manifest(self.folder)
                 self.content = replace(content, segments=())
                 self._build = self._take_up(overwrite)
@@ -95,16 +96,16 @@ class IndexWriter:
         if pending is None:
             return Build(self.folder, self.content.dim, ())
         try:
-            if any(ours.get(key) != pending.model.get(key) for key in SAME_MODEL):
+            same = all(ours.get(key) == pending.model.get(key) for key in SAME_MODEL)
+            if not same or pending.dim != self.content.dim:
                 raise IndexUnfinished(
                     f"{self.folder} holds an unfinished build with another model or dtype "
-                    f"({pending.model.get('name')}, {pending.model.get('dtype')}); "
-                    "run its command again, or start over with --overwrite"
+                    f"({pending.model.get('name')}, {pending.model.get('dtype')})"
                 )
             build = Build(self.folder, pending.dim, pending.segments)
-        except (IndexUnfinished, IndexCorrupt):
+        except (IndexUnfinished, IndexCorrupt) as error:
             if not overwrite:
-                raise
+                raise type(error)(f"{error}; to start over, pass --overwrite") from error
             # The manifest first: the orphans it no longer names are removed after.
             self._write(replace(self._manifest, pending=self.content))
             return Build(self.folder, self.content.dim, ())
@@ -148,9 +149,12 @@ class IndexWriter:
             )
         try:
             ids = [id_of(payload) for payload in payloads]
-        except (ValueError, KeyError, TypeError) as error:
-            raise VectorError(f'a payload is not a JSON object with an "id": {error!r}') from None
-        lengths = np.linalg.norm(vectors, axis=1)
+        except ValueError as error:
+            raise VectorError(f"a payload is {error}") from None
+        longest = max(map(len, payloads), default=0)
+        if longest >= LONGEST_ROW:
+            raise VectorError(f"a row of {longest} bytes is over the limit of {LONGEST_ROW}")
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
         bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT))
         if len(bad):
             raise VectorError(
@@ -205,7 +209,7 @@ class IndexWriter:
 
         What is on disk decides: a write that was reported as failed may have taken place.
         """
-        exists = (self.folder / NAME).exists()
+        exists = os.path.lexists(self.folder / NAME)
         manifest = read_manifest(self.folder) if exists else Manifest()
         contents = [manifest.published, manifest.pending]
         segments = [segment for content in contents if content for segment in content.segments]
@@ -231,13 +235,15 @@ class IndexWriter:
         if self._build is not None:
             self._build.abandon()
             self._build = None
-        with suppress(OSError, RetrievalError):
-            self._remove_orphans()
-            if not (self.folder / NAME).exists():
-                (self.folder / "LOCK").unlink()
-                for folder in self._made_folders:
-                    folder.rmdir()
-        self._lock.release()
+        try:
+            with suppress(OSError, RetrievalError):
+                self._remove_orphans()
+                if not os.path.lexists(self.folder / NAME):
+                    (self.folder / "LOCK").unlink()
+                    for folder in self._made_folders:
+                        folder.rmdir()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> "IndexWriter":
         return self

@@ -122,6 +122,7 @@ class _Build:
         self._encoder = encoder
         self._corpus = corpus
         self._on_duplicate = on_duplicate
+        self._rules = {"on_duplicate": on_duplicate}  # which rows a build holds depends on it
         self._progress = progress
         self._started = started
         self._schema = Schema()
@@ -134,15 +135,17 @@ class _Build:
         self._kept_time = started
 
     def run(self, *, may_cut: bool) -> BuildReport:
+        if self._resumed and self._writer.content.source != self._rules:
+            self._differs("another --on-duplicate", may_cut)
         try:
             for document in self._corpus:
                 self._take(document, may_cut)
             self._encode_window()
             if self._rows < self._resumed:
-                self._differs("the source ends", may_cut)
+                self._differs(f"the source ends where it has row {self._rows + 1}", may_cut)
         except (KeyboardInterrupt, SystemExit):
             if self._rows > self._resumed:
-                self._writer.checkpoint()
+                self._writer.checkpoint(source=self._rules)
             raise
         if not self._rows:
             raise CorpusError(
@@ -167,7 +170,7 @@ class _Build:
             self._corpus.skipped += 1
             return
         if self._rows < self._resumed:
-            self._differs(self._corpus.where, may_cut)
+            self._differs(f"{self._corpus.where} where it has row {self._rows + 1}", may_cut)
         self._ids.add(document.id)
         self._window.append((document, payload))
         if len(self._window) == WINDOW:
@@ -187,13 +190,12 @@ class _Build:
             "or pass --on-duplicate first (or last)"
         )
 
-    def _differs(self, where: str, may_cut: bool) -> None:
+    def _differs(self, how: str, may_cut: bool) -> None:
         """The source is not the one that the interrupted run read."""
         if not may_cut:
             raise IndexUnfinished(
                 f"{self._writer.folder} holds an unfinished build of another source or with other "
-                f"options: {where} where it has row {self._rows + 1}; run the command that began "
-                "it, or start over with --overwrite"
+                f"options: {how}; run the command that began it, or start over with --overwrite"
             )
         self._writer.cut(self._rows)
         self._resumed = self._kept_rows = self._rows
@@ -216,7 +218,7 @@ class _Build:
             self._rows - self._kept_rows >= CHECKPOINT_ROWS
             or now - self._kept_time >= CHECKPOINT_SECONDS
         ):
-            self._writer.checkpoint()
+            self._writer.checkpoint(source=self._rules)
             self._kept_rows, self._kept_time = self._rows, now
         encoded = self._rows - self._resumed
         self._progress(Progress(self._rows, self._corpus.fraction(), now - self._started, encoded))
@@ -230,6 +232,7 @@ class _Build:
         )
 
     def _commit(self) -> BuildReport:
+        self._writer.checkpoint(source=self._rules)  # a failure from here on costs no row
         files = [{"name": file.shown, "bytes": file.size} for file in self._corpus.files]
         content = self._writer.commit(
             schema=self._schema.fields(),

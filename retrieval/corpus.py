@@ -134,8 +134,10 @@ class _Reading:
 
     def fraction(self) -> float | None:
         """How much of the files has been read; None when standard input is among them."""
-        if self._now is None or any(file.is_stdin for file in self.files):
+        if any(file.is_stdin for file in self.files):
             return None
+        if self._now is None:
+            return 1.0 if self._bytes_before else 0.0
         file, stored = self._now
         share = stored.tell() / max(1, file.size) if file.rows_read is None else file.rows_read
         total = sum(file.size for file in self.files)

@@ -120,6 +120,7 @@ def check_document(document: Document) -> None:
     if len(document.text) > MAX_TEXT or len(document.title) > MAX_TEXT:
         raise RowProblem(f"the text is longer than {MAX_TEXT} characters; split it")
     for name, value in document.metadata.items():
+        _check_unicode("name of a metadata column", name)
         for part in value if isinstance(value, list) else [value]:
             _check_part(f"metadata {name!r}", part)
 

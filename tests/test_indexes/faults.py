@@ -139,7 +139,6 @@ def build(folder, rows=NEW, kept=lambda rows: None):
 
 def begin(folder, state):
     """Put a folder into the state that a build finds."""
-    indexes.build.SEGMENT_ROWS = 8
     folder.parent.mkdir(exist_ok=True)
     with Disk(folder):
         if state != "nothing":
@@ -230,4 +229,5 @@ def exit_at_every_operation(root, state):
 
 
 if __name__ == "__main__":
+    indexes.build.SEGMENT_ROWS = 8
     json.dump(exit_at_every_operation(Path(sys.argv[1]), sys.argv[2]), sys.stdout)

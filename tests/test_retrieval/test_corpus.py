@@ -295,10 +295,11 @@ def test_the_share_of_the_files_that_has_been_read_grows_to_one(tmp_path):
     paths[1].write_bytes(gzip.compress(jsonl(rows)))
     pq.write_table(pa.Table.from_pylist(rows), paths[2])
     corpus = read_corpus(paths)
-    assert corpus.fraction() is None
+    assert corpus.fraction() == 0
     shares = [corpus.fraction() for _ in corpus]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.5
     sizes = [path.stat().st_size for path in paths]
     assert shares[3_000] >= sizes[0] / sum(sizes)
     assert 0.8 < shares[-1] <= 1
+    assert corpus.fraction() == 1
