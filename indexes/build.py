@@ -10,7 +10,7 @@ from indexes.durable import sync_folder
 from indexes.errors import IndexCorrupt
 from indexes.growing import GrowingSegment, write_hashed
 from indexes.layout import U32, Vectors
-from indexes.manifest import SegmentEntry
+from indexes.manifest import NAME, SegmentEntry
 from indexes.segment import Segment
 
 SEGMENT_ROWS = 1_000_000
@@ -37,6 +37,8 @@ class Build:
         if "rows" in entry.files:
             self._closed.append(Segment(self._folder, entry, self._dim))
             self._closed[-1].check_every_byte()
+        elif self._growing is not None:
+            raise IndexCorrupt(f"{self._folder / NAME} names two segments that still grow")
         else:
             self._growing = GrowingSegment.reopen(self._folder, entry, self._dim)
             self._growing.cut_tail()

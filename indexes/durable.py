@@ -3,15 +3,25 @@
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from indexes.errors import IndexCorrupt, IndexNotFound
+from indexes.errors import IndexCorrupt, IndexNotFound, IndexWriteFailed
 
 # What opening a link, a folder, or a pipe or device without a partner says.
 NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 PLAIN = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+
+
+REMEDIES = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EACCES: "choose a folder that you may write to, with -i",
+    errno.EPERM: "choose a folder that you may write to, with -i",
+    errno.EROFS: "choose a folder that you may write to, with -i",
+}
 
 
 def sync_file(file: IO[bytes]) -> None:
@@ -93,3 +103,15 @@ def make_folder(folder: Path) -> list[Path]:
     for path in missing:
         sync_folder(path.parent)
     return missing
+
+
+@contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """Report a disk that refuses as IndexWriteFailed, with the remedy where there is one."""
+    try:
+        yield
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, "what was kept before is untouched")
+        raise IndexWriteFailed(
+            f"cannot write to {error.filename or folder}: {error.strerror or error}; {remedy}"
+        ) from error

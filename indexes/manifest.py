@@ -111,11 +111,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _no_index(folder: Path) -> IndexNotFound | IndexUnfinished:
-    if not folder.is_dir():
+    if not folder.exists():
         return IndexNotFound(
             f"{folder} does not exist; make an index: retrieval index FILE -i {folder}"
         )
-    if only_ours(folder) and any(folder.iterdir()):
+    if folder.is_dir() and only_ours(folder) and any(folder.iterdir()):
         return IndexUnfinished(f"{folder}: a build was begun and not finished; run it again")
     return IndexNotFound(
         f"{folder} is not an index folder (it has no {NAME}); "

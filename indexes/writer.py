@@ -1,9 +1,8 @@
 """The one writer of an index folder: an unpublished build grows, then replaces what readers see."""
 
-import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from indexes.build import Build
-from indexes.durable import make_folder
+from indexes.durable import make_folder, refusals
 from indexes.errors import (
     IndexCorrupt,
     IndexExists,
     IndexUnfinished,
-    IndexWriteFailed,
     RetrievalError,
     VectorError,
 )
@@ -39,13 +37,6 @@ SAME_MODEL = ("fingerprint", "dtype")
 UNIT = (
     1e-3  # how far from 1 a row's length may be: a reduced precision rounds, a mistake is far off
 )
-REMEDIES = {
-    errno.ENOSPC: "free some space and run the same command again",
-    errno.EDQUOT: "free some space and run the same command again",
-    errno.EACCES: "choose a folder that you may write to, with -i",
-    errno.EPERM: "choose a folder that you may write to, with -i",
-    errno.EROFS: "choose a folder that you may write to, with -i",
-}
 
 
 def check_target(folder: Path, *, overwrite: bool) -> None:
@@ -74,12 +65,12 @@ class IndexWriter:
         self.folder = Path(folder)
         self._build: Build | None = None
         self._manifest = Manifest()
-        with self._disk():
+        with refusals(self.folder):
             check_target(self.folder, overwrite=overwrite)
             self._made_folders = make_folder(self.folder)
             self._lock = WriterLock(self.folder)
         try:
-            with self._disk():
+            with refusals(self.folder):
                 check_target(self.folder, overwrite=overwrite)  # again, now that nobody else writes
                 if os.path.lexists(self.folder / NAME):
                     self._manifest = read_manifest(self.folder)
@@ -138,7 +129,7 @@ class IndexWriter:
         """
         vectors = np.asarray(vectors, np.float32)
         self._check(vectors, payloads)
-        with self._disk():
+        with refusals(self.folder):
             self._rows.append(vectors, payloads)
 
     def _check(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
@@ -164,14 +155,14 @@ class IndexWriter:
 
     def checkpoint(self, **changes: Any) -> None:
         """Make every row so far survive; ``changes`` are fields of the content, such as source."""
-        with self._disk():
+        with refusals(self.folder):
             segments = self._rows.checkpoint()
             self.content = replace(self.content, segments=segments, **changes)
             self._write(replace(self._manifest, pending=self.content))
 
     def cut(self, rows: int) -> None:
         """Keep the first ``rows`` rows of the unfinished build and forget the others."""
-        with self._disk():
+        with refusals(self.folder):
             self._rows.abandon()
             kept: list[SegmentEntry] = []
             for entry in self.content.segments:
@@ -192,7 +183,7 @@ class IndexWriter:
 
     def commit(self, **changes: Any) -> Content:
         """Publish the build in one step, remove what it replaces, return what is published."""
-        with self._disk():
+        with refusals(self.folder):
             generation = self._manifest.generation + 1
             segments = self._rows.close(generation)
             self.content = replace(self.content, segments=segments, **changes)
@@ -217,18 +208,6 @@ class IndexWriter:
         for path in self.folder.iterdir():
             if OURS.match(path.name) and path.name not in named:
                 path.unlink(missing_ok=True)
-
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
-        """Report a refusing disk as what it is."""
-        try:
-            yield
-        except OSError as error:
-            remedy = REMEDIES.get(error.errno or 0, "what was kept before is untouched")
-            raise IndexWriteFailed(
-                f"cannot write to {error.filename or self.folder}: "
-                f"{error.strerror or error}; {remedy}"
-            ) from error
 
     def close(self) -> None:
         """Let go of the folder; a build without a checkpoint leaves nothing behind."""

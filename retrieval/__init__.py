@@ -17,15 +17,16 @@ if TYPE_CHECKING:
         VectorError,
     )
     from retrieval.assembly import Encoder
-    from retrieval.building import BuildReport, build_index
+    from retrieval.building import build_index
     from retrieval.corpus import read_corpus
     from retrieval.documents import Document, Hit, Qrel
     from retrieval.encoding import TextEncoder
     from retrieval.errors import CorpusError, ModelError, QueryError
+    from retrieval.report import BuildReport
     from retrieval.searcher import Searcher
 
 _HOMES = {
-    "BuildReport": "retrieval.building",
+    "BuildReport": "retrieval.report",
     "CorpusError": "retrieval.errors",
     "Document": "retrieval.documents",
     "Encoder": "retrieval.assembly",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeGuard, cast
 
@@ -14,6 +14,7 @@ from retrieval.documents import Document, dropped_in, to_payload, with_dropped
 from retrieval.encoding import WINDOW, TextEncoder, model_record
 from retrieval.errors import CorpusError, RowProblem
 from retrieval.probes import make_probes
+from retrieval.report import BuildReport, Progress
 from retrieval.schema import Schema
 
 OnDuplicate = Literal["error", "first", "last"]
@@ -21,33 +22,7 @@ ON_DUPLICATE = ("error", "first", "last")
 Source = str | Path | Sequence[str | Path] | Iterable[Document]
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a build is: rows so far, the share of the source read (None: unknown), seconds
-    since it began, and how many of the rows were encoded in that time.
-    """
-
-    rows: int
-    fraction: float | None
-    seconds: float
-    encoded: int
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build did. ``skipped`` rows were passed over: without text and title, bad where that
-    is allowed, or of an id that came before. ``truncated`` texts lost ``truncated_tokens`` at the
-    maximum length; ``resumed`` rows had been encoded by an earlier, interrupted run.
-    """
-
-    rows: int
-    skipped: int
-    truncated: int
-    truncated_tokens: int
-    seconds: float
-    resumed: int = 0
+WINDOW_BYTES = 64 * 2**20  # a window of long texts ends early
 
 
 def build_index(
@@ -133,6 +108,8 @@ class _Build:
         self._report = BuildReport(0, 0, 0, 0, 0.0)
         self._kept_rows = self._resumed
         self._kept_time = started
+        self._held = 0  # bytes in the window
+        self._adding = False
 
     def run(self, *, may_cut: bool) -> BuildReport:
         if self._resumed and self._writer.content.source != self._rules:
@@ -144,7 +121,8 @@ class _Build:
             if self._rows < self._resumed:
                 self._differs(f"the source ends where it has row {self._rows + 1}", may_cut)
         except (KeyboardInterrupt, SystemExit):
-            if self._rows > self._resumed:
+            # Rows that were being added may be there by half: then the last checkpoint stands.
+            if self._rows > self._resumed and not self._adding:
                 self._writer.checkpoint(source=self._rules)
             raise
         if not self._rows:
@@ -173,7 +151,8 @@ class _Build:
             self._differs(f"{self._corpus.where} where it has row {self._rows + 1}", may_cut)
         self._ids.add(document.id)
         self._window.append((document, payload))
-        if len(self._window) == WINDOW:
+        self._held += len(payload)
+        if len(self._window) == WINDOW or self._held >= WINDOW_BYTES:
             self._encode_window()
 
     def _is_duplicate(self, row_id: str) -> bool:
@@ -209,7 +188,10 @@ class _Build:
             with_dropped(payload, int(lost))
             for (_, payload), lost in zip(self._window, dropped, strict=True)
         ]
+        self._adding = True
         self._writer.add(vectors, payloads)
+        self._adding = False
+        self._held = 0
         self._count(len(payloads), dropped.tolist())
         self._window.clear()
         self._ids.clear()

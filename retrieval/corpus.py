@@ -1,6 +1,7 @@
 """Corpus files, or any iterable, to Documents one by one, with what is skipped counted."""
 
 import logging
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -133,8 +134,8 @@ class _Reading:
         self._now: tuple[CorpusFile, BinaryIO] | None = None
 
     def fraction(self) -> float | None:
-        """How much of the files has been read; None when standard input is among them."""
-        if any(file.is_stdin for file in self.files):
+        """How much of the files has been read; None when a pipe is among them."""
+        if any(not file.size for file in self.files):
             return None
         if self._now is None:
             return 1.0 if self._bytes_before else 0.0
@@ -150,7 +151,7 @@ class _Reading:
                 with file.open() as stored:
                     self._now = (file, stored)
                     yield from self._outcomes(file, stored, rows)
-            except (OSError, EOFError) as error:  # gzip's own errors among them
+            except (OSError, EOFError, zlib.error) as error:  # gzip's own errors among them
                 raise CorpusError(f"{file.shown}: cannot be read: {error}") from error
             self._now = None
             self._bytes_before += file.size

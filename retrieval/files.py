@@ -55,13 +55,17 @@ class CorpusFile:
         if not self.is_gzip:
             return stored
         plain = tempfile.TemporaryFile()
-        shutil.copyfileobj(self.unpacked(stored), plain)
+        try:
+            shutil.copyfileobj(self.unpacked(stored), plain)
+        except BaseException:
+            plain.close()
+            raise
         plain.seek(0)
         return plain
 
 
 def _format(suffixes: Sequence[str], is_gzip: bool) -> str:
-    return (suffixes[-2:-1] if is_gzip else suffixes[-1:] or [""])[0] if suffixes else ""
+    return "".join(suffixes[-2:-1] if is_gzip else suffixes[-1:])
 
 
 def expand(patterns: Sequence[str | Path], formats: Sequence[str]) -> list[CorpusFile]:
@@ -73,7 +77,8 @@ def expand(patterns: Sequence[str | Path], formats: Sequence[str]) -> list[Corpu
         if pattern == STDIN or Path(pattern).exists():
             names = [pattern]
         else:
-            names = sorted(glob.glob(pattern, recursive=True))
+            found = sorted(glob.glob(pattern, recursive=True))
+            names = [name for name in found if not Path(name).is_dir()]
         if not names:
             raise CorpusError(f"{pattern}: no such file")
         files += [CorpusFile(name, formats) for name in names]

@@ -12,24 +12,41 @@ from retrieval.rows import MAX_TEXT, Columns, FoundColumns
 
 Row = tuple[str, "tuple[Mapping[str, object], FoundColumns] | RowProblem"]
 
+LOOK_AHEAD = 1_000  # rows without any text that are read before the column is called missing
 BOM = b"\xef\xbb\xbf"
 
 
 def read_jsonl(file: CorpusFile, stream: BinaryIO, columns: Columns) -> Iterator[Row]:
     """One JSON object a line; blank lines do not count as rows."""
-    checked = False
+    unseen = columns.asked()
+    has_text, rows, names = False, 0, []
     for where, line in _lines(file, stream):
         if isinstance(line, bytes) and not line.strip():
             continue
         try:
             fields = _object(line)
             names = list(fields)
-            if not checked and columns.found_in(names).title not in fields:
-                columns.find(names)  # the first row has neither: say what was expected
-            checked = True
-            yield where, (fields, columns.found_in(names))
+            found = columns.found_in(names)
+            if not has_text and found.text not in fields and found.title not in fields:
+                columns.find(names)  # the row has neither: say what was expected
+            has_text = has_text or found.text in fields
+            unseen.difference_update(names)
+            rows += 1
+            if rows == LOOK_AHEAD and not has_text:
+                break
+            yield where, (fields, found)
         except RowProblem as problem:
             yield where, problem
+    if rows and (unseen or not has_text):
+        _require(file, columns, [name for name in names if name not in unseen])
+
+
+def _require(file: CorpusFile, columns: Columns, names: list[str]) -> FoundColumns:
+    """The columns of a file; CorpusError when one that is needed is not there."""
+    try:
+        return columns.find(names)
+    except RowProblem as problem:
+        raise CorpusError(f"{file.shown}: {problem}") from None
 
 
 def _lines(file: CorpusFile, stream: BinaryIO) -> Iterator[tuple[str, bytes | RowProblem]]:
@@ -62,22 +79,28 @@ def _object(line: bytes | RowProblem) -> dict[str, object]:
     if isinstance(line, RowProblem):
         raise line
     try:
-        record = json.loads(line.decode(), parse_constant=_refuse_constant)
+        record = json.loads(line.rstrip(b"\r\n").decode(), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise RowProblem(f"invalid UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise RowProblem(f"not a JSON object: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise RowProblem("JSON nested too deeply") from None
-    except ValueError as error:  # a number beyond what Python reads
+    except _NotJson as error:
         raise RowProblem(f"not a JSON object: {error}") from None
+    except ValueError:  # Python's own limit
+        raise RowProblem("not a JSON object: a number of more than 4,300 digits") from None
     if not isinstance(record, dict):
         raise RowProblem(f"not a JSON object: found {type(record).__name__}")
     return record
 
 
+class _NotJson(ValueError):
+    """What the parser takes and JSON does not."""
+
+
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise _NotJson(f"{name} is not JSON")
 
 
 def _read_separated(
@@ -86,7 +109,8 @@ def _read_separated(
     """A header line, then a row each; quoted fields may hold line ends. An empty field is null."""
     # The module's own limit is 128 KiB a field, for the whole process; it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_TEXT))
-    rows = csv.reader(_decoded(file, stream), delimiter=delimiter, strict=True)
+    too_long: list[RowProblem] = []
+    rows = csv.reader(_decoded(file, stream, too_long), delimiter=delimiter, strict=True)
     header = None
     while True:
         where = f"{file.shown}, line {rows.line_num + 1}"
@@ -94,6 +118,9 @@ def _read_separated(
             values = next(rows, None)
         except csv.Error as error:
             yield where, RowProblem(f"cannot be split into fields: {error}")
+            continue
+        if too_long:
+            yield where, too_long.pop()
             continue
         if values is None:
             return
@@ -110,18 +137,19 @@ def _header_columns(file: CorpusFile, header: list[str], columns: Columns) -> Fo
     repeated = {name for name in header if header.count(name) > 1}
     if repeated:
         raise CorpusError(f"{file.shown}: the header repeats {', '.join(sorted(repeated))}")
-    try:
-        return columns.find(header)
-    except RowProblem as problem:
-        raise CorpusError(f"{file.shown}: {problem}") from None
+    return _require(file, columns, header)
 
 
-def _decoded(file: CorpusFile, stream: BinaryIO) -> Iterator[str]:
-    """Lines as text; invalid UTF-8 becomes surrogates, which the row's own check then reports."""
-    for where, line in _lines(file, stream):
+def _decoded(file: CorpusFile, stream: BinaryIO, too_long: list[RowProblem]) -> Iterator[str]:
+    """Lines as text; invalid UTF-8 becomes surrogates, which the row's own check then reports, and
+    a line over the cap becomes an empty one beside its problem.
+    """
+    for _, line in _lines(file, stream):
         if isinstance(line, RowProblem):
-            raise CorpusError(f"{where}: {line}")
-        yield line.decode(errors="surrogateescape")
+            too_long.append(line)
+            yield "\n"
+        else:
+            yield line.decode(errors="surrogateescape")
 
 
 read_csv = partial(_read_separated, delimiter=",")

@@ -34,7 +34,7 @@ def read_parquet(file: CorpusFile, stream: BinaryIO, columns: Columns) -> Iterat
                 for row in range(batch.num_rows):
                     number += 1
                     yield f"{file.shown}, row {number}", _row(values, row, found)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise CorpusError(f"{file.shown}: the Parquet file is damaged: {reason}") from error
 
@@ -42,7 +42,7 @@ def read_parquet(file: CorpusFile, stream: BinaryIO, columns: Columns) -> Iterat
 def _check_magic(file: CorpusFile, stream: BinaryIO) -> None:
     head = stream.read(4)
     if head != MAGIC:
-        found = looks_like(head)
+        found = looks_like(head) if head else "empty"
         what = f"it is {found}" if found else f"it begins with {head!r}"
         raise CorpusError(f"{file.shown}: not a Parquet file: {what}")
     stream.seek(-4, 2)
@@ -56,7 +56,7 @@ def _choose(
 ) -> tuple[FoundColumns, dict[str, pa.DataType]]:
     """The columns to read and their types; CorpusError when one cannot serve."""
     try:
-        found = columns.find(schema.names)
+        found = _without_nulls(columns.find(schema.names), schema)
         types = {name: _type(schema, name) for name in (found.text, found.title) if name}
         for name, kind in types.items():
             if not _is_text(kind):
@@ -75,6 +75,17 @@ def _choose(
     except RowProblem as problem:
         raise CorpusError(f"{file.shown}: {problem}") from None
     return replace(found, metadata=list(metadata)), types | metadata
+
+
+def _without_nulls(found: FoundColumns, schema: pa.Schema) -> FoundColumns:
+    """An id or title column that is null throughout, and so has no type, is none."""
+    kinds = {name: _type(schema, name) for name in (found.id, found.title) if name}
+    named = {name for name, kind in kinds.items() if not pa.types.is_null(kind)}
+    return replace(
+        found,
+        id=found.id if found.id in named else None,
+        title=found.title if found.title in named else None,
+    )
 
 
 def _type(schema: pa.Schema, name: str) -> pa.DataType:
@@ -129,10 +140,13 @@ def _batches(
     decoded once; but then Arrow keeps every value of the row group, which a large group of
     distinct texts must not do: that one is read plainly, a few rows at a time.
     """
-    chunks = [metadata.row_group(group).column(i) for i in range(metadata.num_columns)]
-    sizes = {chunk.path_in_schema: chunk.total_uncompressed_size for chunk in chunks}
+    # Arrow checks what describes a chunk as it reads it; asked for it unread, it would abort.
+    first = pq.ParquetFile(stream, metadata=metadata, page_checksum_verification=True)
+    next(first.iter_batches(1, row_groups=[group], columns=list(types)), None)
+    leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     texts = [name for name, kind in types.items() if _is_text(kind)]
-    small = [name for name in texts if sizes[name] <= DICTIONARY_BYTES]
+    chunks = {name: metadata.row_group(group).column(leaves.index(name)) for name in texts}
+    small = [n for n, c in chunks.items() if c.total_uncompressed_size <= DICTIONARY_BYTES]
     parquet = pq.ParquetFile(
         stream,
         metadata=metadata,
@@ -155,8 +169,18 @@ def _values(column: pa.Array) -> list[object]:
         return [_decoded(value) for value in raw.cast(pa.large_binary()).to_pylist()]
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    values: list[object] = column.to_pylist()
+    try:
+        values: list[object] = column.to_pylist()
+    except (OverflowError, ValueError):
+        values = [_python(value) for value in column]
     return values
+
+
+def _python(value: pa.Scalar) -> object:
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return RowProblem("a date that Python's calendar does not have")
 
 
 def _decoded(value: bytes | None) -> object:

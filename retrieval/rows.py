@@ -27,10 +27,14 @@ class Columns:
     title: str | None = None
     metadata: Sequence[str] | None = None
 
+    def asked(self) -> set[str]:
+        """The columns that were asked for by name."""
+        named = (self.text, self.id, self.title, *(self.metadata or ()))
+        return {name for name in named if name is not None}
+
     def find(self, names: Sequence[str]) -> "FoundColumns":
         """The columns of a file or row with these names; RowProblem when a named one is absent."""
-        asked = [name for name in (self.text, self.id, self.title) if name is not None]
-        for name in (*asked, *(self.metadata or ())):
+        for name in sorted(self.asked()):
             if name not in names:
                 raise RowProblem(f"there is no column {name!r}; found: {', '.join(names)}")
         text = self.text or _first(TEXT_NAMES, names)
@@ -170,7 +174,10 @@ def _scalar(name: str, value: object, *, strict: bool) -> Scalar | _LeftOut:
         return None
     kind = type_of(value)
     if kind is None and (strict or isinstance(value, int)):
-        raise RowProblem(f"metadata {name!r} holds {_kind(value)}; expected a scalar")
+        raise RowProblem(
+            f"metadata {name!r} holds {_kind(value)}; expected text, a number of "
+            "at most 64 bits, true or false, or a date"
+        )
     if kind is None or (isinstance(value, list) and not strict):
         return _LEFT_OUT
     return value  # type: ignore[return-value]  # type_of has just named its type

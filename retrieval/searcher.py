@@ -118,8 +118,13 @@ class Searcher:
         try:
             record = json.loads(payload)
             metadata = restore(record["metadata"], self.content.schema)
-            return Document(record["id"], record["text"], record["title"], metadata)
-        except (ValueError, KeyError, TypeError) as error:
+            document = Document(record["id"], record["text"], record["title"], metadata)
+            if not all(
+                isinstance(part, str) for part in (document.id, document.text, document.title)
+            ):
+                raise TypeError("id, text and title must be texts")
+            return document
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IndexCorrupt(
                 f"{self._view.folder}: row {position} is not a stored document: {error!r}"
             ) from error

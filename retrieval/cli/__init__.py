@@ -13,6 +13,7 @@ from retrieval import __version__
 from retrieval.cli.embed import embed
 from retrieval.cli.index import index
 from retrieval.cli.info import info
+from retrieval.cli.output import plain
 from retrieval.cli.query import query
 
 DEBUG = "--debug"
@@ -51,14 +52,17 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 def run(arguments: list[str], *, debug: bool = False) -> int:
     """Run one command and return its exit code."""
     try:
-        result = retrieval.main(arguments, prog_name="retrieval", standalone_mode=False)
+        with retrieval.make_context("retrieval", list(arguments)) as context:
+            result = retrieval.invoke(context)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; what was kept goes on with the same command", 130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _fail("; ".join(filter(None, ("interrupted", str(error)))), 130)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -75,5 +79,5 @@ def _message(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"retrieval: {' '.join(message.split())}", err=True)
+    click.echo(f"retrieval: {plain(message)}", err=True)
     return code

@@ -71,6 +71,8 @@ def _texts(
 def _lines(file: str) -> Iterator[tuple[str, str]]:
     from retrieval.errors import CorpusError
 
+    if file != "-" and not Path(file).exists():
+        raise CorpusError(f"{file}: no such file")
     with nullcontext(sys.stdin.buffer) if file == "-" else open(file, "rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:

@@ -40,9 +40,11 @@ def index(
             progress=progress,
             **options,
         )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("what was kept goes on with the same command") from None
     finally:
         progress.close()
-    rate = (report.rows - report.resumed) / report.seconds
+    rate = max(0, report.rows - report.resumed) / report.seconds  # replaced rows count in resumed
     parts = [f"{report.rows:,} rows in {folder}", f"{report.seconds:.1f} s", f"{rate:,.0f} rows/s"]
     if report.resumed:
         parts.append(f"{report.resumed:,} of them encoded before the interruption")

@@ -9,6 +9,8 @@ import click
 
 from retrieval.documents import Hit
 
+# JSON lets these stand unescaped; a terminal obeys them.
+CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 CUT = 300  # characters of a text in a table
 
 
@@ -19,7 +21,8 @@ def wants_json(as_json: bool) -> bool:
 
 def print_json(record: Mapping[str, Any]) -> None:
     """One object, one line."""
-    click.echo(json.dumps(record, ensure_ascii=False))
+    line = json.dumps(record, ensure_ascii=False).translate(CONTROLS)
+    click.echo(line.encode())
 
 
 def plain(text: str) -> str:

@@ -1,11 +1,10 @@
 """How far a build is, on standard error: a live line on a terminal, else a line now and then."""
 
 import sys
-import time
 
 import click
 
-from retrieval.building import Progress
+from retrieval.report import Progress
 
 QUIET = 2.0  # seconds before anything is said
 EVERY = 10.0  # seconds between lines where they cannot be rewritten
@@ -46,6 +45,6 @@ def describe(progress: Progress) -> str:
 
 def clock(seconds: float) -> str:
     """A duration as 0:07, 12:30 or 3:05:00."""
-    text = time.strftime("%H:%M:%S", time.gmtime(round(seconds)))
-    hours, rest = text.split(":", 1)
-    return f"{int(hours)}:{rest}" if int(hours) else rest.removeprefix("0")
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -24,8 +24,8 @@ from indexes import (
     read_manifest,
 )
 from retrieval import CorpusError, Document, QueryError, Searcher, TextEncoder, build_index
-from retrieval.building import BuildReport, Progress
 from retrieval.probes import PROBES
+from retrieval.report import BuildReport, Progress
 
 
 @pytest.fixture(autouse=True)
@@ -452,7 +452,7 @@ def test_documents_with_one_id_are_refused_unless_told_otherwise(folder, bag_cla
 def test_a_build_with_another_rule_for_duplicates_does_not_go_on(folder, bag_class, began, goes_on):
     given = DUPLICATES["window"]
     assert interrupt(given, folder, bag_class, "9", on_duplicate=began) == 8
-    with pytest.raises((IndexUnfinished, CorpusError), match="unfinished build|document 4"):
+    with pytest.raises((IndexUnfinished, CorpusError), match=r"unfinished build|document 4"):
         build_index(given, folder, encoder=bag_class(max_length=5), on_duplicate=goes_on)
 
 

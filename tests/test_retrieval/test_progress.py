@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from retrieval.building import Progress
 from retrieval.cli.progress import ProgressLine, clock, describe
+from retrieval.report import Progress
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,30 @@
+"""What a build says of itself: on the way, and at the end."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a build is: rows so far, the share of the source read (None: unknown), seconds
+    since it began, and how many of the rows were encoded in that time.
+    """
+
+    rows: int
+    fraction: float | None
+    seconds: float
+    encoded: int
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did. ``skipped`` rows were passed over: without text and title, bad where that
+    is allowed, or of an id that came before. ``truncated`` texts lost ``truncated_tokens`` at the
+    maximum length; ``resumed`` rows had been encoded by an earlier, interrupted run.
+    """
+
+    rows: int
+    skipped: int
+    truncated: int
+    truncated_tokens: int
+    seconds: float
+    resumed: int = 0
