@@ -24,6 +24,7 @@ lint: $(VENV)/dev.done
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.encode
+	$(BIN)/python -m benchmarks.variants
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.memory
 

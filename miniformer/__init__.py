@@ -1,5 +1,6 @@
 """Miniformer: small, exact transformer models and how they learn."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ _HOMES = {
     "load_pretrained_weights": "miniformer.minilm.model_loader",
 }
 __all__ = ["MiniLMModel", "MiniLMTokenizer", "SentenceTransformer", "load_pretrained_weights"]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> object:

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 OnError = Literal["raise", "skip"]
 ON_ERROR = ("raise", "skip")
+TOLD = 10  # skipped rows that are named in the log; more would drown everything else
 Reader = Callable[[CorpusFile, BinaryIO, Columns], Iterator[Row]]
 
 
@@ -66,6 +67,7 @@ class Corpus:
         self.fraction = fraction
         self._outcomes = outcomes
         self._on_error = on_error
+        self._rejected = 0
 
     def __iter__(self) -> Iterator[Document]:
         for where, outcome in self._outcomes:
@@ -82,7 +84,9 @@ class Corpus:
         if self._on_error == "raise":
             raise CorpusError(f"{self.where}: {reason}; mend it, or pass --on-error skip")
         self.skipped += 1
-        logger.warning("skipped %s: %s", self.where, reason)
+        self._rejected += 1
+        level = logging.WARNING if self._rejected <= TOLD else logging.DEBUG
+        logger.log(level, "skipped %s: %s", self.where, reason)
 
 
 def read_corpus(

@@ -35,7 +35,7 @@ def read_parquet(file: CorpusFile, stream: BinaryIO, columns: Columns) -> Iterat
                     number += 1
                     yield f"{file.shown}, row {number}", _row(values, row, found)
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())
         raise CorpusError(f"{file.shown}: the Parquet file is damaged: {reason}") from error
 
 

@@ -1,5 +1,6 @@
 """The command line: one file a verb, and one place where errors become one line."""
 
+import logging
 import os
 import signal
 import sys
@@ -40,9 +41,20 @@ def main() -> NoReturn:
     # Accepted behind the verb too, where people add it when a command has just failed.
     arguments = [DEBUG] * debug + [argument for argument in arguments if argument != DEBUG]
     signal.signal(signal.SIGTERM, _terminate)
+    logging.basicConfig(format="retrieval: %(message)s", handlers=[_PlainLines()])
     # Arrow's own allocator keeps what it has freed: 40 MiB more after 20,000 rows of Parquet.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     sys.exit(run(arguments, debug=debug))
+
+
+class _PlainLines(logging.StreamHandler):  # type: ignore[type-arg]
+    """Our warnings on standard error, as harmless to a terminal as everything else."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.name.split(".")[0] in ("retrieval", "indexes", "miniformer")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

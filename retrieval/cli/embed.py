@@ -1,14 +1,18 @@
 """``retrieval embed``: texts to vectors, without an index."""
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from retrieval.cli.options import corpus_options, encoder_options
+
+if TYPE_CHECKING:
+    from retrieval.encoding import Vectors
 
 
 @click.command()
@@ -38,34 +42,53 @@ def embed(
     from retrieval.assembly import Encoder
     from retrieval.cli.output import print_json
     from retrieval.encoding import windows
-
-    texts = _texts(file, metadata_columns, columns)
-    encoder = Encoder(model, max_length=max_length, device=device, dtype=dtype)
-    batches = (
-        ([name for name, _ in window], encoder.encode_document([text for _, text in window])[0])
-        for window in windows(texts)
-    )
-    if output is None:
-        for names, vectors in batches:
-            for name, vector in zip(names, vectors, strict=True):
-                print_json({"id": name, "vector": vector.tolist()})
-        return
     from retrieval.matrix import write_matrix
 
-    rows = write_matrix(output, (vectors for _, vectors in batches), encoder.dim)
-    click.echo(f"{rows:,} vectors of {encoder.dim} numbers in {output}", err=True)
+    texts, fraction = _texts(file, metadata_columns, columns)
+    encoder = Encoder(model, max_length=max_length, device=device, dtype=dtype)
+    batches = (
+        ([name for name, _ in rows], encoder.encode_document([text for _, text in rows])[0])
+        for rows in windows(texts)
+    )
+    if output is not None:
+        count = write_matrix(
+            output, (vectors for _, vectors in _told(batches, fraction)), encoder.dim
+        )
+        click.echo(f"{count:,} vectors of {encoder.dim} numbers in {output}", err=True)
+        return
+    for names, vectors in _told(batches, fraction):
+        for name, vector in zip(names, vectors, strict=True):
+            print_json({"id": name, "vector": vector.tolist()})
+
+
+Batch = tuple[list[str], "Vectors"]
+
+
+def _told(batches: Iterable[Batch], fraction: Callable[[], float | None]) -> Iterator[Batch]:
+    """Pass batches on, and say on standard error how far they have come."""
+    from retrieval.cli.progress import ProgressLine
+    from retrieval.report import Progress
+
+    line, started, rows = ProgressLine(), time.monotonic(), 0
+    try:
+        for names, vectors in batches:
+            rows += len(names)
+            line(Progress(rows, fraction(), time.monotonic() - started, rows))
+            yield names, vectors
+    finally:
+        line.close()
 
 
 def _texts(
     file: str, metadata_columns: tuple[str, ...], columns: dict[str, Any]
-) -> Iterable[tuple[str, str]]:
-    """Names and texts, one by one."""
+) -> tuple[Iterable[tuple[str, str]], Callable[[], float | None]]:
+    """Names and texts, one by one, and how much of them has been read."""
     from retrieval.corpus import read_corpus
 
     if file == "-" or file.endswith(".txt"):
-        return _lines(file)
+        return _lines(file), lambda: None
     corpus = read_corpus(file, metadata_columns=list(metadata_columns), **columns)
-    return ((document.id, document.full_text) for document in corpus)
+    return ((document.id, document.full_text) for document in corpus), corpus.fraction
 
 
 def _lines(file: str) -> Iterator[tuple[str, str]]:
