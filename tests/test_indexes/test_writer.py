@@ -73,6 +73,15 @@ def test_rows_that_reduced_precision_has_rounded_are_taken(store, tmp_path):
     store.assert_holds(store.build(tmp_path / "index", rows), rows)
 
 
+def test_a_row_over_the_limit_is_refused_with_its_batch(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("indexes.writer.LONGEST_ROW", 40)
+    rows = store.rows(3)
+    with IndexWriter(tmp_path / "index", store.content()) as writer:
+        with pytest.raises(RetrievalError, match="limit of 40"):
+            writer.add(rows.vectors, [*rows.payloads[:2], b'{"id": "%s"}' % (b"x" * 40)])
+        assert len(writer) == 0
+
+
 @pytest.mark.parametrize("payload", [b"{}", b"not json", b"[1]", b'{"id": "a"', b"\xff"])
 def test_a_refused_payload_leaves_the_rows_around_it_whole(store, tmp_path, payload):
     before, after = store.rows(4), store.rows(4, seed=2)
@@ -355,6 +364,30 @@ def test_an_unfinished_build_can_be_cut_anywhere(store, tmp_path, segment_rows, 
         writer.commit()
     store.assert_holds(View(tmp_path / "index", verify="full"), rows[:kept] + new)
     store.assert_tidy(tmp_path / "index")
+
+
+@pytest.mark.parametrize(("checkpointed", "kept"), [(0, 5), (4, 3), (4, 6), (4, 8)])
+def test_a_cut_counts_the_rows_since_the_last_checkpoint_too(store, tmp_path, checkpointed, kept):
+    rows = store.rows(8)
+    with IndexWriter(tmp_path / "index", store.content()) as writer:
+        writer.add(rows.vectors[:checkpointed], rows.payloads[:checkpointed])
+        writer.checkpoint()
+        writer.add(rows.vectors[checkpointed:], rows.payloads[checkpointed:])
+        writer.cut(kept)
+        assert [writer.payload(at) for at in range(len(writer))] == rows.payloads[:kept]
+
+
+def test_a_payload_of_several_lines_is_refused_or_survives_an_interruption(store, tmp_path):
+    payload = b'{\n  "id": "a"\n}'
+    with IndexWriter(tmp_path / "index", store.content()) as writer:
+        try:
+            writer.add(store.unit(1), [payload])
+        except RetrievalError:
+            assert len(writer) == 0
+            return
+        writer.checkpoint()
+    with IndexWriter(tmp_path / "index", store.content()) as writer:
+        assert [writer.payload(at) for at in range(len(writer))] == [payload]
 
 
 @pytest.mark.parametrize(
