@@ -80,7 +80,9 @@ def build(corpus: Path, encoder: object, scratch: str) -> None:
     """Build once and print the peak above the start."""
     started = time.perf_counter()
     with Peak() as peak:
-        report = build_index(corpus, Path(scratch) / f"{corpus.stem}-index", encoder=encoder)
+        report = build_index(
+            corpus, Path(scratch) / f"{type(encoder).__name__}-{corpus.stem}", encoder=encoder
+        )
     print(
         f"{type(encoder).__name__:14} {report.rows:6} rows in "
         f"{time.perf_counter() - started:6.1f} s: {peak.start:6.0f} MiB before, "

@@ -78,7 +78,10 @@ class GrowingSegment:
             file.seek(0)
         for _ in range(rows):
             vector = self._files["vec"].read(self._dim * VECTOR.itemsize)
-            self._remember(vector, self._files["docs"].readline())
+            try:
+                self._remember(vector, self._files["docs"].readline())
+            except ValueError as error:
+                raise IndexCorrupt(f"{self._path('docs')}: a row is {error}") from None
 
     def cut_tail(self) -> None:
         """Cut off what was written after the rows of this object."""

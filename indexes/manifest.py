@@ -21,6 +21,7 @@ MAX_BYTES = 64 * 2**20
 MAX_DIM = 65_536
 MAX_ROWS = 2**31
 OURS = re.compile(r"\d{8}-[0-9a-f]{8}")  # the names of segments
+OUR_FILES = re.compile(OURS.pattern + r"\.[a-z0-9_.]+")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _no_index(folder: Path) -> IndexNotFound | IndexUnfinished:
 def only_ours(folder: Path) -> bool:
     """Whether a folder holds nothing but what a writer leaves: a lock, a manifest, segments."""
     known = ("LOCK", NAME, NAME + ".tmp")
-    return all(OURS.match(path.name) or path.name in known for path in folder.iterdir())
+    return all(OUR_FILES.fullmatch(p.name) or p.name in known for p in folder.iterdir())
 
 
 def _parse(text: bytes, path: Path) -> Manifest:

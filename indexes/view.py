@@ -113,7 +113,8 @@ class View:
 
 def unit_rows(vectors: Vectors | Sequence[Sequence[float]], dim: int) -> Vectors:
     """Float32 rows [n, dim] scaled to unit length; VectorError names the first bad row."""
-    rows = np.asarray(vectors, np.float32)
+    with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+        rows = np.asarray(vectors, np.float32)
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise VectorError(f"expected vectors of shape [n, {dim}], got {list(rows.shape)}")
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)

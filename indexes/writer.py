@@ -24,7 +24,7 @@ from indexes.layout import LONGEST_ROW, Vectors, id_of
 from indexes.lock import WriterLock
 from indexes.manifest import (
     NAME,
-    OURS,
+    OUR_FILES,
     Content,
     Manifest,
     SegmentEntry,
@@ -63,6 +63,7 @@ class IndexWriter:
 
     def __init__(self, folder: str | Path, content: Content, *, overwrite: bool = False) -> None:
         self.folder = Path(folder)
+        self.torn = False  # an add was cut short: only the last checkpoint can be trusted
         self._build: Build | None = None
         self._manifest = Manifest()
         with refusals(self.folder):
@@ -105,8 +106,10 @@ class IndexWriter:
 
     @property
     def _rows(self) -> Build:
-        if self._build is None:
-            raise ValueError("this writer is closed")
+        if self._build is None or self.torn:
+            raise ValueError(
+                "this writer is closed, or failed in the middle of a row; open another"
+            )
         return self._build
 
     def __len__(self) -> int:
@@ -129,8 +132,11 @@ class IndexWriter:
         """
         vectors = np.asarray(vectors, np.float32)
         self._check(vectors, payloads)
+        build = self._rows
+        self.torn = True
         with refusals(self.folder):
-            self._rows.append(vectors, payloads)
+            build.append(vectors, payloads)
+        self.torn = False
 
     def _check(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
         if vectors.shape != (len(payloads), self.content.dim):
@@ -142,6 +148,8 @@ class IndexWriter:
             ids = [id_of(payload) for payload in payloads]
         except ValueError as error:
             raise VectorError(f"a payload is {error}") from None
+        if any(b"\n" in payload for payload in payloads):
+            raise VectorError("a payload holds a line end; write the JSON object on one line")
         longest = max(map(len, payloads), default=0)
         if longest >= LONGEST_ROW:
             raise VectorError(f"a row of {longest} bytes is over the limit of {LONGEST_ROW}")
@@ -163,9 +171,10 @@ class IndexWriter:
     def cut(self, rows: int) -> None:
         """Keep the first ``rows`` rows of the unfinished build and forget the others."""
         with refusals(self.folder):
+            segments = self._rows.checkpoint()
             self._rows.abandon()
             kept: list[SegmentEntry] = []
-            for entry in self.content.segments:
+            for entry in segments:
                 if rows <= 0:
                     break
                 kept.append(entry if entry.rows <= rows else self._beginning(entry, rows))
@@ -206,7 +215,7 @@ class IndexWriter:
         segments = [segment for content in contents if content for segment in content.segments]
         named = {f"{segment.name}.{suffix}" for segment in segments for suffix in segment.files}
         for path in self.folder.iterdir():
-            if OURS.match(path.name) and path.name not in named:
+            if OUR_FILES.fullmatch(path.name) and path.name not in named:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -109,7 +109,6 @@ class _Build:
         self._kept_rows = self._resumed
         self._kept_time = started
         self._held = 0  # bytes in the window
-        self._adding = False
 
     def run(self, *, may_cut: bool) -> BuildReport:
         if self._resumed and self._writer.content.source != self._rules:
@@ -122,7 +121,7 @@ class _Build:
                 self._differs(f"the source ends where it has row {self._rows + 1}", may_cut)
         except (KeyboardInterrupt, SystemExit):
             # Rows that were being added may be there by half: then the last checkpoint stands.
-            if self._rows > self._resumed and not self._adding:
+            if self._rows > self._resumed and not self._writer.torn:
                 self._writer.checkpoint(source=self._rules)
             raise
         if not self._rows:
@@ -188,9 +187,7 @@ class _Build:
             with_dropped(payload, int(lost))
             for (_, payload), lost in zip(self._window, dropped, strict=True)
         ]
-        self._adding = True
         self._writer.add(vectors, payloads)
-        self._adding = False
         self._held = 0
         self._count(len(payloads), dropped.tolist())
         self._window.clear()
