@@ -29,6 +29,9 @@ from retrieval.errors import ModelError
 # Padded tokens in one forward pass: enough to keep the processor busy, few enough that the widest
 # activation (1,536 numbers a token) stays small.
 TOKEN_BUDGET = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
+# Batches are as wide as a multiple of this: the matrix library keeps a kernel for every shape it
+# has met, which came to 600 MiB where every width was allowed.
+WIDTH = 8
 # What a folder that is no proper model folder, or a wrong argument, can raise below.
 EXPECTED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
@@ -170,13 +173,13 @@ class Encoder:
         ids, dropped = self._tokenizer.token_ids(prompted)
         vectors = np.empty((len(ids), self.dim), np.float32)
         budget = TOKEN_BUDGET[self._device.type]
-        for batch in token_batches([len(row) for row in ids], budget):
+        for batch in token_batches([len(row) + -len(row) % WIDTH for row in ids], budget):
             vectors[batch] = self._forward([ids[position] for position in batch])
         _check_unit(vectors)
         return vectors, np.array(dropped, np.int32)
 
     def _forward(self, rows: Sequence[Sequence[int]]) -> Vectors:
-        ids, mask = pad(rows)
+        ids, mask = pad(rows, WIDTH)
         with torch.inference_mode():
             vectors = self._model(ids.to(self._device), mask.to(self._device))
         return np.asarray(vectors.cpu().numpy(), np.float32)

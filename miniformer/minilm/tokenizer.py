@@ -128,10 +128,12 @@ class MiniLMTokenizer:
         return str(self._tokenizer.decode(row, skip_special_tokens=skip_special_tokens))
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Ids and mask, int64 [B, L]: rows on the left, zeros behind them, as long as the longest."""
+def pad(rows: Sequence[Sequence[int]], multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Ids and mask, int64 [B, L]: rows on the left, zeros behind them; L is the longest, rounded
+    up to a multiple.
+    """
     longest = max((len(row) for row in rows), default=0)
-    ids = torch.zeros(len(rows), longest, dtype=torch.int64)
+    ids = torch.zeros(len(rows), longest + -longest % multiple, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for index, row in enumerate(rows):
         ids[index, : len(row)] = torch.tensor(row)
