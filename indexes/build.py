@@ -71,11 +71,11 @@ class Build:
             row = segment.find(row_id)
         return None if row is None else first + row
 
-    def append(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
-        """Add rows: float32 [n, dim] and a payload each."""
+    def append(self, vectors: Vectors, ids: Sequence[str], payloads: Sequence[bytes]) -> None:
+        """Add rows: float32 [n, dim], and an id and a payload each."""
         if self._growing is None:
             self._growing = GrowingSegment.create(self._folder, len(self._closed) + 1, self._dim)
-        self._growing.append(vectors, payloads)
+        self._growing.append(vectors, ids, payloads)
         if self._growing.rows >= SEGMENT_ROWS:
             self._close_growing()
 

@@ -78,10 +78,12 @@ class GrowingSegment:
             file.seek(0)
         for _ in range(rows):
             vector = self._files["vec"].read(self._dim * VECTOR.itemsize)
+            line = self._files["docs"].readline()
             try:
-                self._remember(vector, self._files["docs"].readline())
+                row_id = id_of(line)
             except ValueError as error:
                 raise IndexCorrupt(f"{self._path('docs')}: a row is {error}") from None
+            self._remember(vector, row_id, line)
 
     def cut_tail(self) -> None:
         """Cut off what was written after the rows of this object."""
@@ -100,17 +102,17 @@ class GrowingSegment:
     def _sizes(self) -> tuple[int, int]:
         return self.rows * self._dim * VECTOR.itemsize, self._offsets[-1]
 
-    def append(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
-        """Add rows: float32 [n, dim] and a payload each."""
+    def append(self, vectors: Vectors, ids: Sequence[str], payloads: Sequence[bytes]) -> None:
+        """Add rows: float32 [n, dim], and an id and a payload each."""
         raw = [vector.tobytes() for vector in vectors.astype(VECTOR)]
         lines = [payload + b"\n" for payload in payloads]
         self._files["vec"].write(b"".join(raw))
         self._files["docs"].write(b"".join(lines))
-        for vector, line in zip(raw, lines, strict=True):
-            self._remember(vector, line)
+        for vector, row_id, line in zip(raw, ids, lines, strict=True):
+            self._remember(vector, row_id, line)
 
-    def _remember(self, vector: bytes, line: bytes) -> None:
-        self._keys.add(key_of(id_of(line)), self.rows)
+    def _remember(self, vector: bytes, row_id: str, line: bytes) -> None:
+        self._keys.add(key_of(row_id), self.rows)
         self._hashes["vec"].update(vector)
         self._hashes["docs"].update(line)
         self._crcs.append(row_crc(line, vector))

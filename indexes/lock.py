@@ -56,6 +56,6 @@ class WriterLock:
         return "another process"
 
     def release(self) -> None:
-        """Let the next writer in; the file stays, since removing it would open a race."""
+        """Let the next writer in. The file stays; only a build that leaves nothing removes it."""
         with suppress(OSError):
             self._file.close()

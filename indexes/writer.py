@@ -131,14 +131,15 @@ class IndexWriter:
         batch is kept.
         """
         vectors = np.asarray(vectors, np.float32)
-        self._check(vectors, payloads)
+        ids = self._checked_ids(vectors, payloads)
         build = self._rows
         self.torn = True
         with refusals(self.folder):
-            build.append(vectors, payloads)
+            build.append(vectors, ids, payloads)
         self.torn = False
 
-    def _check(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
+    def _checked_ids(self, vectors: Vectors, payloads: Sequence[bytes]) -> list[str]:
+        """The ids of rows that may be stored; VectorError for those that may not."""
         if vectors.shape != (len(payloads), self.content.dim):
             raise VectorError(
                 f"expected vectors of shape [{len(payloads)}, {self.content.dim}], "
@@ -160,6 +161,7 @@ class IndexWriter:
                 f"the vector of {ids[bad[0]]!r} has length {lengths[bad[0]]:.4g}; "
                 "rows must be finite and of unit length"
             )
+        return ids
 
     def checkpoint(self, **changes: Any) -> None:
         """Make every row so far survive; ``changes`` are fields of the content, such as source."""
