@@ -16,7 +16,16 @@ MAY_IMPORT = {
     "indexes": STORE,
     "miniformer": {"miniformer"},
     "miniformer.weights": {"huggingface_hub"},
+    "miniformer.config": {"miniformer.config"},
     "miniformer.model": {"torch", "miniformer.model", "miniformer.config"},
+    "miniformer.model.pretrained": {
+        *("torch", "safetensors", "miniformer.model", "miniformer.config", "miniformer.weights")
+    },
+    "miniformer.model.export": {"torch", "onnx", "miniformer.model"},
+    "miniformer.visualization": {
+        *("torch", "numpy", "matplotlib", "sklearn"),
+        *("miniformer.visualization", "miniformer.model"),
+    },
     "miniformer.minilm": {
         *("torch", "numpy", "tokenizers", "safetensors"),
         *("miniformer.minilm", "miniformer.weights", "miniformer.model.attention"),
@@ -69,6 +78,8 @@ def test_assembly_does_not_know_the_searcher(root):
         ("indexes", {"torch", "faiss", "pyarrow", "transformers"}),
         ("indexes.view", {"torch", "faiss", "pyarrow"}),
         ("miniformer", {"torch", "lightning", "matplotlib", "faiss", "transformers"}),
+        ("miniformer.config.model_config", {"torch"}),
+        ("miniformer.model.generation", {"transformers", "lightning", "matplotlib", "faiss"}),
         ("miniformer.weights", {"torch", "transformers", "safetensors"}),
         ("retrieval.searcher", {"torch", "faiss", "pyarrow", "transformers"}),
     ],
