@@ -25,6 +25,7 @@ lint: $(VENV)/dev.done
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.encode
 	$(BIN)/python -m benchmarks.variants
+	$(BIN)/python -m benchmarks.generate
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.memory
 

@@ -127,7 +127,8 @@ class CrossCache:
 
     def extend(self, project: Projection) -> "CrossCache":
         """Project on the first call only."""
-        self._pair = self._pair or KeyValues(*project())
+        if self._pair is None:
+            self._pair = KeyValues(*(part.contiguous() for part in project()))
         return self
 
     def select(self, rows: Tensor) -> None:

@@ -91,7 +91,8 @@ def read_source(
     """Check what an encoder is to read: ids [B, L], or features [B, L, input_dim].
 
     Returns the positions [B or 1, L], which count from each row's first real token, and the mask
-    [B, L] of real tokens: the given one, or for ids the one that ``pad_token_id`` tells.
+    [B, L] of real tokens: the given one, or for ids the one that ``pad_token_id`` tells; None where
+    nothing is padding.
     """
     if config.input_dim is None:
         check_ids(x, config.vocab_size, f"{what} ids")
@@ -104,6 +105,8 @@ def read_source(
         check_mask(mask, x.shape, f"{what} mask")
     elif config.input_dim is None:
         mask = x != config.pad_token_id
+    if mask is not None and mask.all():
+        mask = None  # attention is faster without one
     positions = torch.arange(x.size(1), device=x.device)[None]
     if mask is not None:
         positions = (positions - first_real(mask)).clamp(min=0)

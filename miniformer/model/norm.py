@@ -20,8 +20,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last axis of [..., d_model]."""
-        normed: Tensor = F.rms_norm(x.float(), x.shape[-1:], eps=self.eps)
-        return self.weight * normed.to(x.dtype)
+        weight = self.weight.float()
+        normed: Tensor = F.rms_norm(x.float(), x.shape[-1:], weight, eps=self.eps)
+        return normed.to(x.dtype)
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
