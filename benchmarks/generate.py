@@ -136,17 +136,21 @@ def main() -> None:
                 runs["CTranslate2, int8"] = ctranslate2_run(
                     folder, source[:rows], options.new, beams
                 )
-            report(measure(runs, options.rounds), rows * options.new, rows, beams)
+            print(f"batch {rows}, {'greedy' if beams == 1 else f'beam {beams}'}")
+            peers = runs.pop(PEER)
+            for name, run in runs.items():  # two at a time: more would cool each other's caches
+                report(measure({PEER: peers, name: run}, options.rounds), rows * options.new)
 
 
-def report(seconds: dict[str, list[float]], tokens: int, rows: int, beams: int) -> None:
-    print(f"\nbatch {rows}, {'greedy' if beams == 1 else f'beam {beams}'}: medians, ratio (range)")
-    for name, taken in seconds.items():
-        ratios = [base / own for base, own in zip(seconds[PEER], taken, strict=True)]
-        print(
-            f"{name:26} {tokens / statistics.median(taken):7.1f} tokens/s"
-            f"   {statistics.median(ratios):.2f} x  ({min(ratios):.2f} … {max(ratios):.2f})"
-        )
+def report(seconds: dict[str, list[float]], tokens: int) -> None:
+    rates = [f"{tokens / statistics.median(taken):.1f}" for taken in seconds.values()]
+    name, own = list(seconds.items())[1]
+    ratios = [base / mine for base, mine in zip(seconds[PEER], own, strict=True)]
+    print(
+        f"{name:24} {rates[1]:>6} tokens/s beside {rates[0]:>6}: "
+        f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} … {max(ratios):.2f})",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

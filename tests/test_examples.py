@@ -47,6 +47,25 @@ def test_the_peps_are_searched(root, tmp_path, monkeypatch):
     example.main(str(tmp_path / "index"))  # the second run finds the index
 
 
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("custom_attention.py", "from the plain attention: "),
+        ("moe_feedforward.py", "4 5 6 goes on: 4 5 6 7 8 9 10"),
+        ("token_classification.py", "      ^^^     ^^^^"),
+    ],
+)
+def test_parts_of_ones_own_learn_and_survive_a_save(root, tmp_path, name, last):
+    lines = run(root, tmp_path, name, str(tmp_path / "model")).splitlines()
+    before, after = (float(line.split()[-1]) for line in lines[:2])
+    assert after < before / 4
+    assert lines[2] == "loaded equals saved: True"
+    assert lines[-1].startswith(last)
+    if name == "custom_attention.py":
+        assert float(lines[-1].split()[-1]) < 1e-4
+    assert (tmp_path / "model/model.safetensors").is_file()
+
+
 def test_every_example_is_run_here(root):
     source = (root / "tests/test_examples.py").read_text()
     assert [p.name for p in (root / "examples").glob("*.py") if p.name not in source] == []
