@@ -7,11 +7,10 @@ from torch import Tensor, nn
 
 from miniformer.config.model_config import TransformerConfig
 from miniformer.model.cache import Cache
-from miniformer.model.embedding import StackInput
-from miniformer.model.encoder import make_attention, make_feedforward, runner
+from miniformer.model.encoder import Stack, make_attention, make_feedforward
 from miniformer.model.masks import biased
 from miniformer.model.norm import make_norm
-from miniformer.model.position import Position, make_position
+from miniformer.model.position import Position
 
 LayerCache = tuple[Cache | None, Cache | None]  # self-attention's, cross-attention's
 
@@ -55,18 +54,11 @@ class DecoderLayer(nn.Module):
         return self.after_feedforward(x + self.dropout(h)), (own, across), (seen, read)
 
 
-class Decoder(nn.Module):
+class Decoder(Stack):
     """A stack of :class:`DecoderLayer`."""
 
     def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.position = make_position(config, causal=True)
-        self.input = StackInput(config, self.position)
-        self.layers = nn.ModuleList(
-            DecoderLayer(config, self.position) for _ in range(config.n_layers)
-        )
-        self.final_norm = make_norm(config, present=config.pre_norm and config.final_norm)
-        self.run = runner(config)
+        super().__init__(config, DecoderLayer, causal=True)
 
     def forward(
         self,

@@ -77,18 +77,25 @@ class EncoderLayer(nn.Module):
         return self.after_feedforward(x + self.dropout(h)), weights, cache
 
 
-class Encoder(nn.Module):
-    """A stack of :class:`EncoderLayer`; ``causal`` when each position only looks back."""
+class Stack(nn.Module):
+    """What encoder and decoder are made of: an input, layers of one class, a last norm."""
 
-    def __init__(self, config: TransformerConfig, *, causal: bool = False) -> None:
+    def __init__(
+        self, config: TransformerConfig, layer: Callable[..., nn.Module], *, causal: bool
+    ) -> None:
         super().__init__()
         self.position = make_position(config, causal=causal)
         self.input = StackInput(config, self.position)
-        self.layers = nn.ModuleList(
-            EncoderLayer(config, self.position) for _ in range(config.n_layers)
-        )
+        self.layers = nn.ModuleList(layer(config, self.position) for _ in range(config.n_layers))
         self.final_norm = make_norm(config, present=config.pre_norm and config.final_norm)
         self.run = runner(config)
+
+
+class Encoder(Stack):
+    """A stack of :class:`EncoderLayer`; ``causal`` when each position only looks back."""
+
+    def __init__(self, config: TransformerConfig, *, causal: bool = False) -> None:
+        super().__init__(config, EncoderLayer, causal=causal)
 
     def forward(
         self,

@@ -71,10 +71,10 @@ def generate(
     number or one a row. ``do_sample`` unless said follows from whether temperature, top_k or top_p
     is set; then chance decides, drawn from ``generator``. ``num_beams`` > 1 searches by beams and
     returns the best ``num_return_sequences``; ``prompt_lookup`` writes what greedy would, in fewer
-    steps where text is copied. Also: ``eos_token_id`` (one, several, or () for none),
-    ``pad_token_id``, ``stop`` (a function of the new ids [T] of a row, true when it is done).
-    Without a mask, padding of the source is told by the model's ``pad_token_id``.
-    ValueError for settings that are out of range or do not go together.
+    steps where text is copied (int8 weights round together what is read together: nearly so).
+    Also: ``eos_token_id`` (one, several, or () for none), ``pad_token_id``, ``stop`` (a function of
+    the new ids [T] of a row, true when it is done). Without a mask, padding of the source is told
+    by the model's ``pad_token_id``. ValueError for settings out of range or at odds.
     """
     if do_sample is None:
         do_sample = (temperature, top_k, top_p) != (1.0, 0, 1.0) and num_beams == 1
@@ -97,7 +97,8 @@ def stream(
     model: Generator, source: Tensor, attention_mask: Tensor | None = None, **how: Any
 ) -> Iterator[Tensor]:
     """The tokens that :func:`generate` would write, int64 [B] a step, as they come; a row that is
-    done gives ``pad_token_id``. Takes its settings except those of beams and lookup.
+    done gives ``pad_token_id``. Takes its settings except those of beams and lookup, and raises
+    what it would at the call, not at the first step.
     """
     settings = {name: how.pop(name) for name in list(how) if name in Sampling.__annotations__}
     limits = how.pop("max_new_tokens", 100)
@@ -107,7 +108,10 @@ def stream(
     request = make_request(model.config, source, limits, Sampling(**settings), **how)
     with torch.inference_mode():
         state = begin(model, source, attention_mask, request.longest, use_cache=use_cache)
-        steps = write(state, request)
+        return _handed_out(write(state, request))
+
+
+def _handed_out(steps: Iterator[Tensor]) -> Iterator[Tensor]:
     while True:
         with torch.inference_mode():  # not held while the caller has the token
             token = next(steps, None)
@@ -134,7 +138,10 @@ def make_request(
         raise ValueError(f"max_new_tokens must be whole and at least 1: {max_new_tokens!r}")
     ends = torch.zeros(config.vocab_size, dtype=torch.bool, device=source.device)
     eos = config.eos_token_id if eos_token_id is None else eos_token_id
-    ends[[eos] if isinstance(eos, int) else list(eos)] = True
+    for token in [eos] if isinstance(eos, int) else eos:
+        if not 0 <= token < config.vocab_size:
+            raise ValueError(f"eos_token_id {token} is not in 0 … {config.vocab_size - 1}")
+        ends[token] = True
     pad = config.pad_token_id if pad_token_id is None else pad_token_id
     forced = config.forced_bos_token_id, config.forced_eos_token_id
     return Request(limits, ends, pad, sampling, stop, generator, *forced)
@@ -147,8 +154,9 @@ def _check_combination(request: Request, beams: int, returned: int, lookup: bool
         raise ValueError("beams neither sample nor look up; leave num_beams at 1")
     if beams > 1 and (request.stop or len(set(request.limits.tolist())) > 1):
         raise ValueError("beams take one max_new_tokens for all rows, and no stop")
-    plain = not request.sampling.draws and request.sampling.repetition_penalty == 1
-    if lookup and not (plain and request.stop is None and request.forced_last is None):
+    greedy = not request.sampling.draws and request.sampling.repetition_penalty == 1
+    free = (request.stop, request.forced_first, request.forced_last) == (None, None, None)
+    if lookup and not (greedy and free):
         raise ValueError("prompt_lookup is greedy: no sampling, penalty, stop or forced tokens")
 
 

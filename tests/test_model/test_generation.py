@@ -101,6 +101,12 @@ def test_a_stream_starts_before_the_end(draw, causal):
     steps.close()
 
 
+@pytest.mark.parametrize("settings", [{"max_new_tokens": 0}, {"top_p": 2.0}, {"eos_token_id": 97}])
+def test_a_stream_refuses_at_the_call(draw, causal, settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        stream(causal, draw(1, 4), **settings)
+
+
 def test_lookup_writes_what_greedy_writes(model, draw):
     source = draw(3, 12).repeat(1, 2)
     for settings in ({"max_new_tokens": 20}, {"max_new_tokens": [1, 5, 20], "eos_token_id": 7}):

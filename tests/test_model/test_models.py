@@ -1,5 +1,8 @@
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import torch
@@ -13,6 +16,25 @@ from miniformer.model.transformer import Transformer
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 EXACT = {"atol": 0, "rtol": 0}
+SEED = Path(__file__).resolve().parents[3] / "shared" / "seeds" / "seed-2-miniformer.md"
+TRAINING = ("miniformer.train", "runs/", "JSONLinesDataset", "DataModule", "LitModule")
+
+
+@pytest.mark.skipif(not SEED.is_file(), reason="the seeds do not lie beside this checkout")
+def test_the_second_readmes_models_and_configurations_run_as_they_stand():
+    """What its blocks leave undefined is supplied: a model to run and ids to read."""
+    blocks = re.findall(r"^ *```python\n(.*?)```", SEED.read_text(encoding="utf-8"), re.M | re.S)
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks:
+        if not any(word in block for word in TRAINING):
+            names["model"] = Seq2SeqTransformer(TransformerConfig(vocab_size=97))
+            names["input_ids"] = torch.randint(3, 97, (1, 5))
+            exec(compile(dedent(block), str(SEED), "exec"), names)
+    assert names["cls_logits"].shape == (2, 10)
+    assert names["logits"].shape == (2, 48, 32000)
+    assert names["generated_ids"].shape[0] == names["outputs"].shape[0] == 1
+    assert names.keys() >= {"FlashAttention", "MoEFeedForward", "TokenClassificationHead"}
 
 
 def test_the_first_readme_example():
