@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from retrieval.corpus import read_corpus
     from retrieval.documents import Document, Hit, Qrel
     from retrieval.encoding import TextEncoder
-    from retrieval.errors import CorpusError, ModelError, QueryError
+    from retrieval.errors import CorpusError, ModelError, QueryError, TrainingError
     from retrieval.report import BuildReport
     from retrieval.searcher import Searcher
 
@@ -44,6 +44,7 @@ _HOMES = {
     "RetrievalError": "indexes.errors",
     "Searcher": "retrieval.searcher",
     "TextEncoder": "retrieval.encoding",
+    "TrainingError": "retrieval.errors",
     "VectorError": "indexes.errors",
     "build_index": "retrieval.building",
     "read_corpus": "retrieval.corpus",
@@ -67,6 +68,7 @@ __all__ = [
     "RetrievalError",
     "Searcher",
     "TextEncoder",
+    "TrainingError",
     "VectorError",
     "build_index",
     "read_corpus",

@@ -11,6 +11,10 @@ class ModelError(RetrievalError):
     """A model that is not there, not supported, or not the one that built the index."""
 
 
+class TrainingError(RetrievalError):
+    """A training that cannot start or go on; what was kept stays."""
+
+
 class QueryError(RetrievalError, ValueError):
     """A question that cannot be asked."""
 

@@ -29,10 +29,25 @@ MAY_IMPORT = {
     "miniformer.minilm": {
         *("torch", "numpy", "tokenizers", "safetensors"),
         *("miniformer.minilm", "miniformer.weights", "miniformer.model.attention"),
-        *("miniformer.model.masks", "miniformer.model.feedforward"),
+        *("miniformer.model.masks", "miniformer.model.feedforward", "miniformer.model.dropout"),
+    },
+    "miniformer.train": {
+        *(
+            "torch",
+            "lightning",
+            "numpy",
+            "safetensors",
+            "tokenizers",
+            "transformers",
+            "pyarrow",
+            "rich",
+        ),
+        *("miniformer.train", "miniformer.model", "miniformer.minilm", "miniformer.config"),
+        *("miniformer.weights", "miniformer.visualization"),
     },
     "retrieval": {"retrieval", "numpy", "pyarrow", "indexes"},
     "retrieval.assembly": {"retrieval", "numpy", "torch", "indexes", "miniformer"},
+    "retrieval.training": {"retrieval", "numpy", "indexes", "miniformer"},
     "retrieval.cli": {"retrieval", "click", "rich", "indexes", "miniformer"},
 }
 

@@ -69,3 +69,10 @@ def test_parts_of_ones_own_learn_and_survive_a_save(root, tmp_path, name, last):
 def test_every_example_is_run_here(root):
     source = (root / "tests/test_examples.py").read_text()
     assert [p.name for p in (root / "examples").glob("*.py") if p.name not in source] == []
+
+
+def test_an_encoder_learns_by_a_loss_of_ones_own(root, tmp_path):
+    first, second, command = run(root, tmp_path, "own_loss.py", str(tmp_path / "out")).splitlines()
+    assert float(second.split()[1]) < float(first.split()[1])
+    assert command == f"retrieval index corpus.parquet --model {tmp_path / 'out' / 'encoder'}"
+    assert (tmp_path / "out" / "encoder" / "modules.json").is_file()

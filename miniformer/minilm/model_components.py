@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from miniformer.model.attention import attend, merge_heads, split_heads
+from miniformer.model.dropout import Dropout
 from miniformer.model.feedforward import activation
 
 NORM_EPS = 1e-12  # BERT's; torch's default of 1e-5 moves the embeddings
@@ -50,7 +51,7 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(max_position_embeddings, hidden_size)
         self.token_type_embeddings = nn.Embedding(type_vocab_size, hidden_size)
         self.LayerNorm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
-        self.dropout = nn.Dropout(dropout_rate)
+        self.dropout = Dropout(dropout_rate)
 
     def forward(
         self,
@@ -120,7 +121,7 @@ class ResidualOutput(nn.Module):
         require_rate(dropout_rate)
         self.dense = nn.Linear(input_size, hidden_size)
         self.LayerNorm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
-        self.dropout = nn.Dropout(dropout_rate)
+        self.dropout = Dropout(dropout_rate)
 
     def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
         """Return LayerNorm(residual + dropout(dense(hidden))): [B, L, hidden]."""

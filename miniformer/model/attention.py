@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, finfo, nn
 
 from miniformer.model.cache import Cache, KeyValues, NoPast
+from miniformer.model.dropout import dropout as drop_out
 
 Rotation = Callable[[Tensor, int], Tensor]
 
@@ -41,8 +42,9 @@ def attend(
     [B, H, L, D] and, when ``need_weights``, the weights [B, H, L, S]. A row that may attend
     nowhere gets finite values.
     """
-    # One query a row is decoding on a CPU: two plain products beat the fused kernel there.
-    fused = queries.size(2) > 1 or queries.device.type != "cpu"
+    # On a CPU two plain products beat the fused kernel for one query a row (decoding), and where
+    # there is dropout, which that kernel does not know.
+    fused = (queries.size(2) > 1 and not dropout) or queries.device.type != "cpu"
     if fused and not need_weights:
         mixed = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, dropout_p=dropout, scale=scale
@@ -54,7 +56,7 @@ def attend(
         scores = (scores + mask).clamp(min=finfo(scores.dtype).min)
     elif mask is not None:
         scores = scores.masked_fill(~mask, finfo(scores.dtype).min)
-    weights = F.dropout(scores.softmax(dim=-1), dropout)
+    weights = drop_out(scores.softmax(dim=-1), dropout)
     return weights @ values, weights if need_weights else None
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from miniformer.config.model_config import TransformerConfig
 from miniformer.model.cache import Cache
+from miniformer.model.dropout import Dropout
 from miniformer.model.encoder import Stack, make_attention, make_feedforward
 from miniformer.model.masks import biased
 from miniformer.model.norm import make_norm
@@ -28,7 +29,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = make_attention(config)
         self.before_feedforward, self.after_feedforward = before(), after()
         self.feedforward = make_feedforward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,

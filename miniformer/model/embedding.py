@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from miniformer.config.model_config import TransformerConfig
+from miniformer.model.dropout import Dropout
 from miniformer.model.masks import first_real
 from miniformer.model.norm import make_norm
 from miniformer.model.position import Position
@@ -49,7 +50,7 @@ class StackInput(nn.Module):
             else nn.Identity()
         )
         self.norm = make_norm(config, present=config.embed_norm)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Map token vectors [B, L, d_model] at ``positions`` [B or 1, L] to [B, L, d_model]."""

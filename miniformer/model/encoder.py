@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from miniformer.config.model_config import TransformerConfig
 from miniformer.model.attention import ATTENTIONS, unrotated
 from miniformer.model.cache import Cache
+from miniformer.model.dropout import Dropout
 from miniformer.model.embedding import StackInput
 from miniformer.model.feedforward import FEEDFORWARDS
 from miniformer.model.masks import biased
@@ -64,7 +65,7 @@ class EncoderLayer(nn.Module):
         self.self_attention = make_attention(config, position)
         self.before_feedforward, self.after_feedforward = before(), after()
         self.feedforward = make_feedforward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Tensor, mask: Tensor | None, past: Cache | None = None, use_cache: bool = False

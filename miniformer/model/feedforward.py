@@ -6,6 +6,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from miniformer.model.dropout import Dropout
 from miniformer.model.tables import row
 
 Activation = Callable[[Tensor], Tensor]
@@ -67,7 +68,7 @@ class FeedForward(nn.Module):
         self.linear1 = nn.Linear(d_model, 2 * d_ff if gated else d_ff, bias=bias)
         self.linear2 = nn.Linear(d_ff, d_model, bias=bias)
         self.activation: Activation = Gated(act) if gated else act
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map each position of [..., d_model] by itself."""

@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,16 +25,16 @@ Curve = list[tuple[float, float]]
 def plot_training(log_folder: str | Path, *, path: str | Path | None = None) -> "Figure":
     """Draw every metric of a CSV log over the steps, training and validation in one panel.
 
-    ``log_folder`` holds ``metrics.csv``, or folders ``version_N`` of which the last is taken.
+    ``log_folder`` holds ``metrics.csv``, or folders ``version_N``, the parts of a run that was
+    taken up again: where two of them tell of one step, the later is right.
     Learning rates are drawn on a logarithmic axis. FileNotFoundError when there is no log,
     ValueError when it holds no numbers; ImportError without matplotlib.
     """
-    file = find_log(Path(log_folder))
     panels: dict[str, dict[str, Curve]] = defaultdict(dict)
-    for name, curve in read_curves(file).items():
+    for name, curve in read_curves(find_logs(Path(log_folder))).items():
         panels[SIDES.sub("", name)][name] = curve
     if not panels:
-        raise ValueError(f"{file} holds no metrics")
+        raise ValueError(f"{log_folder} holds no metrics")
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(4.6 * columns, 3.2 * rows + 0.3)
@@ -49,32 +50,34 @@ def plot_training(log_folder: str | Path, *, path: str | Path | None = None) -> 
             axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    figure.suptitle(str(file.parent))
+    figure.suptitle(str(log_folder))
     return save(figure, path)
 
 
-def find_log(folder: Path) -> Path:
-    """``metrics.csv`` in the folder or in its last version."""
+def find_logs(folder: Path) -> list[Path]:
+    """``metrics.csv`` in the folder, or in each of its versions, the oldest first."""
     if (folder / FILE).is_file():
-        return folder / FILE
+        return [folder / FILE]
     versions = [p for p in folder.glob("version_*") if (p / FILE).is_file()]
     if not versions:
         raise FileNotFoundError(f"{folder} holds no {FILE}, and no version_N with one")
-    return max(versions, key=lambda p: int(re.sub(r"\D", "", p.name) or -1)) / FILE
+    versions.sort(key=lambda p: int(re.sub(r"\D", "", p.name) or -1))
+    return [version / FILE for version in versions]
 
 
-def read_curves(file: Path) -> dict[str, Curve]:
+def read_curves(files: Sequence[Path]) -> dict[str, Curve]:
     """Metric → its (step, value) pairs; cells that are empty or no number are passed over."""
-    curves: dict[str, Curve] = defaultdict(list)
-    with file.open(newline="", encoding="utf-8") as lines:
-        for number, line in enumerate(csv.DictReader(lines)):
-            step = _number(line.get("step"))
-            place = float(number) if step is None else step
-            for name, cell in line.items():
-                value = _number(cell)
-                if name not in COUNTERS and value is not None:
-                    curves[name].append((place, value))
-    return dict(curves)
+    curves: dict[str, dict[float, float]] = defaultdict(dict)
+    for file in files:
+        with file.open(newline="", encoding="utf-8") as lines:
+            for number, line in enumerate(csv.DictReader(lines)):
+                step = _number(line.get("step"))
+                place = float(number) if step is None else step
+                for name, cell in line.items():
+                    value = _number(cell)
+                    if name not in COUNTERS and value is not None:
+                        curves[name][place] = value
+    return {name: sorted(curve.items()) for name, curve in curves.items()}
 
 
 def _number(cell: str | None) -> float | None:

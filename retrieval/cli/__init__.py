@@ -16,6 +16,7 @@ from retrieval.cli.index import index
 from retrieval.cli.info import info
 from retrieval.cli.output import plain
 from retrieval.cli.query import query
+from retrieval.cli.train import train
 
 DEBUG = "--debug"
 
@@ -30,7 +31,7 @@ def retrieval(debug: bool) -> None:
     """
 
 
-for verb in (index, query, info, embed):
+for verb in (index, query, info, embed, train):
     retrieval.add_command(verb)
 
 

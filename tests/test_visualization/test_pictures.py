@@ -121,14 +121,17 @@ LOG = """epoch,lr-AdamW,step,train_loss,val_loss
 
 
 def test_curves_of_a_csv_log(tmp_path):
-    for version, text in ((2, "step,loss\n0,1\n"), (10, LOG)):
+    for version, text in ((2, "step,train_loss\n4,3\n9,7\n"), (10, LOG)):
         (tmp_path / f"version_{version}").mkdir()
         (tmp_path / f"version_{version}/metrics.csv").write_text(text)
     figure = plot_training(tmp_path, path=tmp_path / "curves.png")
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
     assert set(panels) == {"lr-AdamW", "loss"}
     lines = {line.get_label(): line.get_xydata().tolist() for line in panels["loss"].lines}
-    assert lines == {"train_loss": [[9, 2.5], [29, 1.5]], "val_loss": [[19, 2.75], [39, 2.25]]}
+    assert lines == {
+        "train_loss": [[4, 3], [9, 2.5], [29, 1.5]],
+        "val_loss": [[19, 2.75], [39, 2.25]],
+    }
     assert panels["lr-AdamW"].get_yscale() == "log"
     assert panels["loss"].get_xlabel() == "step"
     assert (tmp_path / "curves.png").stat().st_size > 5_000

@@ -1,0 +1,246 @@
+"""One run of Lightning, from a configuration to the best model and a table of what was reached."""
+
+import json
+import logging
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+
+from miniformer.minilm.devices import pick_device, pick_dtype
+from miniformer.train.callbacks import FiniteLoss, KeepBest, TakeUp
+from miniformer.train.checkpoints import WholeFiles
+from miniformer.train.loggers import make_loggers
+from miniformer.train.run_config import RunConfig
+
+logger = logging.getLogger(__name__)
+LOWER_IS_BETTER = re.compile(r"loss|perplexity|error|rmse|mse|mae")
+# Lightning's words on what is meant, and torch's on Lightning.
+NOT_NEWS = (
+    r".*does not have many workers",
+    r".*Checkpoint directory .* exists and is not empty",
+    r".*The number of training batches",
+    r".*GPU available but not used",
+    r".*AMP with fp16 is not supported on CPU",
+    r".*Experiment logs directory",
+    r".*treespec, LeafSpec",
+    r".*in eval mode at the start of training",
+    r".*will create \d+ worker processes",
+    r".*and your dataloader is not resumable",  # its batches are: they know where the run stands
+    r".*Total length of `list` across ranks is zero",
+)
+PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run keeps its files: ``folder`` for checkpoints, logs, curves and the table, ``best``
+    for the model folder of the best epoch.
+    """
+
+    config: RunConfig
+    folder: Path
+    best: Path
+    name: str = "run"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that ``resume`` goes on from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+
+def fit(
+    run: Run,
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    export: Callable[[Path], None],
+    callbacks: Sequence[Callback] = (),
+    *,
+    metric: str,
+    test: bool = False,
+) -> dict[str, float]:
+    """Train, keep the best, and return the metrics of the best epoch and of the test.
+
+    ``callbacks`` come before those that compare epochs. KeyboardInterrupt when it was interrupted:
+    what is kept goes on with ``resume``. FloatingPointError for a loss that is no number, OSError
+    for a checkpoint that cannot be written, ValueError for one that cannot be read.
+    """
+    config = run.config
+    loggers = make_loggers(
+        config.logger, run.folder, run.name
+    )  # refuses before anything is written
+    resumed = checkpoint_of(run)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    keep = KeepBest(export, run.best, metric, "min" if LOWER_IS_BETTER.search(metric) else "max")
+    history = History()
+    began = time.monotonic()
+    with quieted():
+        trainer = make_trainer(run, loggers, [*callbacks, history, keep], metric)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        except SystemExit as end:
+            if trainer.interrupted and end.code == 1:  # Lightning's way to end on Ctrl-C
+                raise KeyboardInterrupt("what was kept goes on with resume") from None
+            raise
+        results = history.at(keep.epoch)
+        if test:
+            (tested,) = trainer.test(
+                module, datamodule=data, ckpt_path="best", weights_only=True, verbose=False
+            )
+            results |= {name: float(value) for name, value in tested.items()}
+    results["seconds"] = time.monotonic() - began
+    if trainer.is_global_zero:
+        finish(run, results, history)
+    return results
+
+
+def make_trainer(
+    run: Run, loggers: list[Any], callbacks: Sequence[Callback], metric: str
+) -> pl.Trainer:
+    """Lightning's trainer for a run."""
+    config = run.config
+    comparing: list[Callback] = [
+        ModelCheckpoint(run.last.parent, "best", save_last=True, save_on_train_epoch_end=True)
+    ]
+    if metric:
+        mode = "min" if LOWER_IS_BETTER.search(metric) else "max"
+        comparing[0] = ModelCheckpoint(
+            run.last.parent,
+            "best",
+            monitor=metric,
+            mode=mode,
+            save_last=True,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+        if config.early_stopping_patience:
+            patience = config.early_stopping_patience
+            comparing.append(
+                EarlyStopping(metric, patience=patience, mode=mode, check_on_train_epoch_end=True)
+            )
+    if loggers:
+        comparing.append(LearningRateMonitor("step"))
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    return pl.Trainer(
+        **hardware(config),
+        strategy=config.strategy,
+        num_nodes=config.num_nodes,
+        max_epochs=config.max_epochs,
+        accumulate_grad_batches=config.accumulate_grad_batches,
+        gradient_clip_val=config.gradient_clip_val or None,
+        callbacks=[*callbacks, *comparing, FiniteLoss(), TakeUp(run.last)],
+        logger=loggers or False,
+        plugins=[WholeFiles()],
+        default_root_dir=run.folder,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=10,
+    )
+
+
+def hardware(config: RunConfig) -> dict[str, Any]:
+    """Accelerator, devices and precision; a word where GPUs were asked for and there are none."""
+    there = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if config.gpus > there:
+        logger.warning(
+            "gpus=%d, but this machine has %d; training on %s",
+            config.gpus,
+            there,
+            ("them" if there else "the CPU"),
+        )
+    on_gpu = min(config.gpus, there) > 0
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if pick_dtype("auto", pick_device("auto")) == torch.bfloat16 else "32"
+    return {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "devices": config.devices or (min(config.gpus, there) if on_gpu else 1),
+        "precision": PRECISIONS[precision],
+    }
+
+
+def checkpoint_of(run: Run) -> str | None:
+    """The checkpoint to go on from; FileNotFoundError where it is not there."""
+    if not run.config.resume:
+        return None
+    path = run.last if run.config.resume == "last" else Path(run.config.resume)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no checkpoint to go on from; start without resume")
+    return str(path)
+
+
+class History(Callback):
+    """The metrics of every epoch."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[int, dict[str, float]] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note what the epoch reached."""
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if not name.startswith("lr-") and not name.endswith(("_step", "_epoch"))
+        }
+        self.epochs[trainer.current_epoch] = metrics
+        shown = [f"{name} {value:.4g}" for name, value in metrics.items()]
+        logger.info(
+            "epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, ", ".join(shown)
+        )
+
+    def at(self, epoch: int) -> dict[str, float]:
+        """The metrics of an epoch; none where it was not run."""
+        return {"epoch": float(epoch), **self.epochs.get(epoch, {})}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every epoch so far."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Every epoch so far."""
+        self.epochs = state_dict["epochs"]
+
+
+def finish(run: Run, results: Mapping[str, float], history: History) -> None:
+    """Write ``results.json`` and, where there is matplotlib, ``curves.png``."""
+    described = {"best": dict(results), "epochs": history.epochs, "config": run.config.to_dict()}
+    (run.folder / "results.json").write_text(json.dumps(described, indent=2) + "\n")
+    if not (run.folder / "logs").is_dir():
+        return
+    try:
+        from miniformer.visualization.curves import plot_training
+
+        plot_training(run.folder / "logs", path=run.folder / "curves.png")
+    except (ImportError, FileNotFoundError, ValueError) as error:
+        logger.info("no curves are drawn: %s", error)
+
+
+@contextmanager
+def quieted() -> Iterator[None]:
+    """Without Lightning's advice on things that are as they are meant."""
+    talking = logging.getLogger("lightning.pytorch"), logging.getLogger("lightning.fabric")
+    levels = [each.level for each in talking]
+    for each in talking:
+        each.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in NOT_NEWS:
+            warnings.filterwarnings("ignore", message)
+        yield
+    for each, level in zip(talking, levels, strict=True):
+        each.setLevel(level)

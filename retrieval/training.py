@@ -1,0 +1,129 @@
+"""What the training of encoders needs of an index: evaluation through search, mined negatives."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.assembly import Encoder
+from retrieval.building import build_index
+from retrieval.documents import Document
+from retrieval.evaluation import DEFAULT_METRICS, evaluate, read_beir, search_all
+from retrieval.searcher import Searcher
+
+if TYPE_CHECKING:
+    from miniformer.train.pairs import Example
+
+MINED_DEPTH = 50  # hits of a query among which its hard negatives are
+TOO_SIMILAR = 0.95  # of the positive's own similarity: likely a positive that nobody marked
+
+Evaluate = Callable[[Path], Mapping[str, float]]
+
+
+def evaluator(sources: Sequence[str | Path], *, dtype: str = "auto") -> Evaluate:
+    """Measure a model folder on every source: a BEIR folder gives nDCG@10 and recall@100 through an
+    index and a search, a file of scored pairs (``sentence1``, ``sentence2``, ``score``) Spearman's
+    ρ. Of several sources each metric has its source's name behind it, and the first is the mean.
+    """
+    measures = [_retrieval(Path(s)) if Path(s).is_dir() else _similarity(Path(s)) for s in sources]
+    names = [_unique_name(Path(source), sources) for source in sources]
+
+    def measure(folder: Path) -> dict[str, float]:
+        encoder = Encoder(str(folder), dtype=dtype)
+        results = [each(encoder) for each in measures]
+        if len(results) == 1:
+            return dict(results[0])
+        first = next(iter(results[0]))
+        mean = float(np.mean([next(iter(result.values())) for result in results]))
+        named = zip(names, results, strict=True)
+        return {first: mean} | {f"{m}/{n}": v for n, result in named for m, v in result.items()}
+
+    return measure
+
+
+def _unique_name(path: Path, sources: Sequence[str | Path]) -> str:
+    same = sum(Path(source).stem == path.stem for source in sources) > 1
+    return re.sub(r"\W+", "-", str(path)) if same else path.stem
+
+
+def _retrieval(folder: Path) -> Callable[[Encoder], Mapping[str, float]]:
+    judged = read_beir(folder)
+
+    def measure(encoder: Encoder) -> Mapping[str, float]:
+        with tempfile.TemporaryDirectory() as place:
+            build_index(judged.corpus, Path(place) / "index", encoder=encoder, metadata_columns=[])
+            with Searcher(Path(place) / "index", encoder=encoder) as searcher:
+                run = search_all(searcher, judged.queries, k=100)
+        return evaluate(run, judged.qrels, DEFAULT_METRICS)
+
+    return measure
+
+
+def _similarity(path: Path) -> Callable[[Encoder], Mapping[str, float]]:
+    from miniformer.train.records import read_records
+
+    records = read_records(path)
+    texts = [[record.text(name) for record in records] for name in ("sentence1", "sentence2")]
+    scores = np.array([record.number("score") for record in records])
+
+    def measure(encoder: Encoder) -> Mapping[str, float]:
+        left, right = (encoder.encode(column) for column in texts)
+        return {"spearman": spearman(np.sum(left * right, axis=1), scores)}
+
+    return measure
+
+
+def spearman(left: npt.ArrayLike, right: npt.ArrayLike) -> float:
+    """Spearman's ρ of two lists of numbers, in −1 … 1; equal numbers share their mean rank. 0 when
+    one of them is constant.
+    """
+    ranks = [_ranks(np.asarray(each, dtype=np.float64)) for each in (left, right)]
+    centred = [each - each.mean() for each in ranks]
+    norms = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
+    return float(centred[0] @ centred[1]) / norms if norms else 0.0
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+def mine_negatives(folder: Path, examples: Sequence["Example"], count: int) -> list["Example"]:
+    """The same examples with ``count`` hard negatives each: of all positives, those that an index
+    of this model ranks highest for the query, without its own positives and what is as good.
+
+    An example with too few takes the next positives of the file.
+    """
+    positives = list(dict.fromkeys(example.texts[1] for example in examples))
+    known: dict[str, set[str]] = {}
+    for example in examples:
+        known.setdefault(example.texts[0], set()).add(example.texts[1])
+    queries = list(known)
+    encoder = Encoder(str(folder))
+    place = Path(tempfile.mkdtemp())
+    try:
+        rows = (Document(str(number), text) for number, text in enumerate(positives))
+        build_index(rows, place / "index", encoder=encoder)
+        with Searcher(place / "index", encoder=encoder) as searcher:
+            found = dict(zip(queries, searcher.search_batch(queries, MINED_DEPTH), strict=True))
+    finally:
+        shutil.rmtree(place)
+    mined = []
+    for example in examples:
+        query, positive = example.texts[:2]
+        own = next((hit.score for hit in found[query] if hit.text == positive), 1.0)
+        hard = [h.text for h in found[query] if h.score < TOO_SIMILAR * own]
+        hard = [text for text in hard if text not in known[query]][:count]
+        spare = (text for text in positives if text not in known[query] and text not in hard)
+        while len(hard) < count:
+            hard.append(next(spare))
+        mined.append(replace(example, texts=(query, positive, *hard)))
+    return mined
