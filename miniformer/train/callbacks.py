@@ -28,14 +28,21 @@ class KeepBest(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, and write the folder where the epoch is better."""
-        value = trainer.callback_metrics.get(self.metric)
-        number = None if value is None else float(value)
-        measured = number is not None and self.best is not None
-        if measured and self.sign * (number - self.best) <= 0:  # type: ignore[operator]
+        measured = trainer.callback_metrics
+        if self.metric and self.metric not in measured:
+            known = ", ".join(name for name in measured if not name.startswith("lr-"))
+            raise ValueError(
+                f"checkpoint_metric {self.metric!r} is not measured; there are {known}"
+            )
+        number = float(measured[self.metric]) if self.metric else None
+        if number is not None and self.best is not None and not self._better(number, self.best):
             return
         self.best, self.epoch = number, trainer.current_epoch
         if trainer.is_global_zero:
             self.export(self.folder)
+
+    def _better(self, new: float, old: float) -> bool:
+        return self.sign * new > self.sign * old
 
     def state_dict(self) -> dict[str, Any]:
         """The best metric so far."""

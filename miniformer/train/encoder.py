@@ -12,7 +12,6 @@ from miniformer.train.contrastive import Loss
 from miniformer.train.encoder_config import EncoderConfig
 from miniformer.train.encoder_data import EncoderData
 from miniformer.train.encoder_module import EncoderLitModule
-from miniformer.train.lora import lora_layers, save_adapter
 from miniformer.train.pairs import Example
 from miniformer.train.runner import Run, fit
 
@@ -46,7 +45,8 @@ def train_encoder(
     )
     run = Run(config, output / "training", output, output.name)
     callbacks: list[Callback] = []
-    if mine is not None and config.hard_negatives:
+    brought = len(data.examples[0].texts) - 2  # negatives that the file has
+    if mine is not None and config.hard_negatives > brought:
         callbacks.append(Mining(mine, run.folder / "candidate"))
     evaluation = None if evaluate is None else Evaluation(evaluate, run.folder / "candidate")
     metric = config.checkpoint_metric or ("val_loss" if data.validation else "")
@@ -54,8 +54,6 @@ def train_encoder(
         callbacks.append(evaluation)
         metric = config.checkpoint_metric or evaluation.first(module)
     results = fit(run, module, data, module.export, callbacks, metric=metric)
-    if lora_layers(module.model):
-        save_adapter(module.model, run.folder / "adapter.safetensors")
     return {**(evaluation.before if evaluation else {}), **results}
 
 

@@ -40,6 +40,7 @@ NOT_NEWS = (
     r".*treespec, LeafSpec",
     r".*in eval mode at the start of training",
     r".*will create \d+ worker processes",
+    r".*Be aware that when using `ckpt_path`, callbacks",  # one may resume without --eval
     r".*and your dataloader is not resumable",  # its batches are: they know where the run stands
     r".*Total length of `list` across ranks is zero",
 )
@@ -80,18 +81,21 @@ def fit(
     for a checkpoint that cannot be written, ValueError for one that cannot be read.
     """
     config = run.config
-    loggers = make_loggers(
-        config.logger, run.folder, run.name
-    )  # refuses before anything is written
+    loggers = make_loggers(config.logger, run.folder, run.name)
     resumed = checkpoint_of(run)
     run.folder.mkdir(parents=True, exist_ok=True)
-    keep = KeepBest(export, run.best, metric, "min" if LOWER_IS_BETTER.search(metric) else "max")
+    keep = KeepBest(export, run.best, metric, direction(metric))
     history = History()
     began = time.monotonic()
     with quieted():
         trainer = make_trainer(run, loggers, [*callbacks, history, keep], metric)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            differences = " ".join(str(error).split())
+            raise ValueError(f"{resumed} is of another model: {differences}") from None
         except SystemExit as end:
             if trainer.interrupted and end.code == 1:  # Lightning's way to end on Ctrl-C
                 raise KeyboardInterrupt("what was kept goes on with resume") from None
@@ -113,25 +117,23 @@ def make_trainer(
 ) -> pl.Trainer:
     """Lightning's trainer for a run."""
     config = run.config
+    mode = direction(metric)
+    watched: dict[str, Any] = {"monitor": metric, "mode": mode} if metric else {}
     comparing: list[Callback] = [
-        ModelCheckpoint(run.last.parent, "best", save_last=True, save_on_train_epoch_end=True)
-    ]
-    if metric:
-        mode = "min" if LOWER_IS_BETTER.search(metric) else "max"
-        comparing[0] = ModelCheckpoint(
+        ModelCheckpoint(
             run.last.parent,
             "best",
-            monitor=metric,
-            mode=mode,
             save_last=True,
             enable_version_counter=False,
             save_on_train_epoch_end=True,
+            **watched,
         )
-        if config.early_stopping_patience:
-            patience = config.early_stopping_patience
-            comparing.append(
-                EarlyStopping(metric, patience=patience, mode=mode, check_on_train_epoch_end=True)
-            )
+    ]
+    if metric and config.early_stopping_patience:
+        patience = config.early_stopping_patience
+        comparing.append(
+            EarlyStopping(metric, patience=patience, mode=mode, check_on_train_epoch_end=True)
+        )
     if loggers:
         comparing.append(LearningRateMonitor("step"))
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -152,6 +154,11 @@ def make_trainer(
         use_distributed_sampler=False,
         log_every_n_steps=10,
     )
+
+
+def direction(metric: str) -> str:
+    """Whether a metric is better when it is lower, ``min``, or higher, ``max``."""
+    return "min" if LOWER_IS_BETTER.search(metric) else "max"
 
 
 def hardware(config: RunConfig) -> dict[str, Any]:

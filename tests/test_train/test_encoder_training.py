@@ -20,6 +20,8 @@ from miniformer.train.encoder_data import EncoderData
 from miniformer.train.encoder_module import EncoderLitModule, spread
 from miniformer.train.pairs import Example, PairCollate, cut_chunks, without_duplicates
 
+QUERY_VALUE = ("query", "value")
+
 
 def batch_of(config):
     data = EncoderData(config)
@@ -303,3 +305,39 @@ def test_a_model_is_not_overwritten(encoder_config, tmp_path):
     (tmp_path / "out" / "config.json").write_text("{}")
     with pytest.raises(FileExistsError, match="holds a model"):
         train_encoder(encoder_config())
+
+
+def test_a_metric_that_nobody_measures_is_named(encoder_config):
+    with pytest.raises(ValueError, match="'val_lost' is not measured; there are train_loss"):
+        train_encoder(encoder_config(checkpoint_metric="val_lost"))
+
+
+def test_a_checkpoint_of_another_model_is_refused(encoder_config, tmp_path):
+    train_encoder(encoder_config())
+    last = tmp_path / "out" / "training" / "checkpoints" / "last.ckpt"
+    other = encoder_config(layers=1, resume=str(last), output=str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"last.ckpt is of another model.*layer.1"):
+        train_encoder(other)
+
+
+def test_low_rank_updates_come_out_merged_with_their_file_beside(encoder_config, tmp_path):
+    """The folder holds plain weights, which differ from the base's in the named layers alone."""
+    config = encoder_config(lora_rank=4, max_epochs=2, lr=1e-2)
+    train_encoder(config)
+    out, base = weights(tmp_path / "out"), load_file(f"{config.base}/model.safetensors")
+    changed = {name for name in out if name in base and not torch.equal(out[name], base[name])}
+    assert changed == {
+        f"encoder.layer.{n}.attention.self.{part}.weight" for n in (0, 1) for part in QUERY_VALUE
+    }
+    adapter = tmp_path / "out" / "adapter.safetensors"
+    assert adapter.stat().st_size < 0.02 * (tmp_path / "out" / "model.safetensors").stat().st_size
+
+
+def test_negatives_of_the_file_are_not_mined(encoder_config, write):
+    rows = [{"query": f"q {n}", "positive": f"p {n}", "negatives": [f"n {n}"]} for n in range(8)]
+    path = str(write("hard.jsonl", rows))
+
+    def mine(folder, examples, count):
+        raise AssertionError("the file has them")
+
+    train_encoder(encoder_config(train_path=[path], hard_negatives=1), mine=mine)
