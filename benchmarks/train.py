@@ -127,12 +127,14 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--task", choices=TASKS, action="append")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(2)
     runs = [("32", ours, theirs), ("bf16", ours, theirs)]
-    for kind, (name, _, batch) in TASKS.items():
+    for kind in options.task or TASKS:
+        name, _, batch = TASKS[kind]
         found = {}
         for _, (precision, *sides) in itertools.product(range(options.rounds), runs):
             for side in sides:

@@ -5,9 +5,7 @@ import logging
 import re
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,25 +23,11 @@ from miniformer.minilm.devices import pick_device, pick_dtype
 from miniformer.train.callbacks import FiniteLoss, KeepBest, TakeUp
 from miniformer.train.checkpoints import WholeFiles
 from miniformer.train.loggers import make_loggers
+from miniformer.train.quiet import quieted
 from miniformer.train.run_config import RunConfig
 
 logger = logging.getLogger(__name__)
 LOWER_IS_BETTER = re.compile(r"loss|perplexity|error|rmse|mse|mae")
-# Lightning's words on what is meant, and torch's on Lightning.
-NOT_NEWS = (
-    r".*does not have many workers",
-    r".*Checkpoint directory .* exists and is not empty",
-    r".*The number of training batches",
-    r".*GPU available but not used",
-    r".*AMP with fp16 is not supported on CPU",
-    r".*Experiment logs directory",
-    r".*treespec, LeafSpec",
-    r".*in eval mode at the start of training",
-    r".*will create \d+ worker processes",
-    r".*Be aware that when using `ckpt_path`, callbacks",  # one may resume without --eval
-    r".*and your dataloader is not resumable",  # its batches are: they know where the run stands
-    r".*Total length of `list` across ranks is zero",
-)
 PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
@@ -236,18 +220,3 @@ def finish(run: Run, results: Mapping[str, float], history: History) -> None:
         plot_training(run.folder / "logs", path=run.folder / "curves.png")
     except (ImportError, FileNotFoundError, ValueError) as error:
         logger.info("no curves are drawn: %s", error)
-
-
-@contextmanager
-def quieted() -> Iterator[None]:
-    """Without Lightning's advice on things that are as they are meant."""
-    talking = logging.getLogger("lightning.pytorch"), logging.getLogger("lightning.fabric")
-    levels = [each.level for each in talking]
-    for each in talking:
-        each.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in NOT_NEWS:
-            warnings.filterwarnings("ignore", message)
-        yield
-    for each, level in zip(talking, levels, strict=True):
-        each.setLevel(level)
