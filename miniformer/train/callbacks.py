@@ -30,7 +30,7 @@ class KeepBest(Callback):
         """Compare, and write the folder where the epoch is better."""
         measured = trainer.callback_metrics
         if self.metric and self.metric not in measured:
-            known = ", ".join(name for name in measured if not name.startswith("lr-"))
+            known = ", ".join(name for name in measured if name != "lr")
             raise ValueError(
                 f"checkpoint_metric {self.metric!r} is not measured; there are {known}"
             )

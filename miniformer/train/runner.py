@@ -15,7 +15,6 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    LearningRateMonitor,
     ModelCheckpoint,
 )
 
@@ -118,8 +117,6 @@ def make_trainer(
         comparing.append(
             EarlyStopping(metric, patience=patience, mode=mode, check_on_train_epoch_end=True)
         )
-    if loggers:
-        comparing.append(LearningRateMonitor("step"))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     return pl.Trainer(
         **hardware(config),
@@ -187,7 +184,7 @@ class History(Callback):
         metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if not name.startswith("lr-") and not name.endswith(("_step", "_epoch"))
+            if name != "lr" and not name.endswith(("_step", "_epoch"))
         }
         self.epochs[trainer.current_epoch] = metrics
         shown = [f"{name} {value:.4g}" for name, value in metrics.items()]

@@ -19,6 +19,10 @@ class SteppingModule(pl.LightningModule):
         """AdamW and the configured schedule, stepped with every optimizer step."""
         return optimization(self, self.config, int(self.trainer.estimated_stepping_batches))
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Log the learning rate, of all weights alike, as ``lr``."""
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
