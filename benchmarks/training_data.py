@@ -40,6 +40,7 @@ def squad(folder: Path) -> None:
     for split in ("train", "dev"):
         files = sorted((DATA / "qa").glob(f"squadshifts-*-{split}.parquet"))
         rows = [row for file in files for row in parquet.read_table(file).to_pylist()]
+        np.random.default_rng(SEED).shuffle(rows)
         pairs = [{"query": r["question"], "positive": r["context"]} for r in rows]
         write_lines(folder / f"squad-{split}.jsonl", pairs)
     beir = folder / "squad-dev"

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -66,14 +67,15 @@ def fit(
     config = run.config
     loggers = make_loggers(config.logger, run.folder, run.name)
     resumed = checkpoint_of(run)
-    run.folder.mkdir(parents=True, exist_ok=True)
     keep = KeepBest(export, run.best, metric, direction(metric))
     history = History()
     began = time.monotonic()
     with quieted():
-        trainer = make_trainer(run, loggers, [*callbacks, history, keep], metric)
         try:
+            trainer = make_trainer(run, loggers, [*callbacks, history, keep], metric)
             trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        except MisconfigurationException as error:  # Lightning's own, of a strategy or device
+            raise ValueError(" ".join(str(error).split())) from None
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise
@@ -208,6 +210,7 @@ class History(Callback):
 def finish(run: Run, results: Mapping[str, float], history: History) -> None:
     """Write ``results.json`` and, where there is matplotlib, ``curves.png``."""
     described = {"best": dict(results), "epochs": history.epochs, "config": run.config.to_dict()}
+    run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "results.json").write_text(json.dumps(described, indent=2) + "\n")
     if not (run.folder / "logs").is_dir():
         return

@@ -290,6 +290,7 @@ def test_frozen_embeddings_get_no_gradient(encoder_config):
             "no linear",
         ),
         ([{"query": "a", "positive": "b"}], {"resume": "last"}, "no checkpoint to go on from"),
+        ([{"query": "a", "positive": "b"}], {"strategy": "nosuch"}, "strategy.*nosuch"),
         ([], {}, "empty, there is nothing to train on"),
     ],
 )
