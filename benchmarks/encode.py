@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--student", help="a folder distilled from it, timed beside it")
     options = parser.parse_args()
     texts = passages(options.texts)
     peer = SentenceTransformer(wheel_model(), device="cpu")
@@ -29,6 +30,9 @@ def main() -> None:
         encoder = Encoder("all-MiniLM-L6-v2", dtype=dtype, device="cpu")
         name = f"ours, {dtype} ({encoder.record['dtype']})"
         runs[name] = lambda encoder=encoder: np.concatenate(list(encoder.encode_stream(texts)))
+    if options.student:
+        student = Encoder(options.student, device="cpu")
+        runs["student, auto"] = lambda: np.concatenate(list(student.encode_stream(texts)))
 
     reference = next(iter(runs.values()))()
     for name, run in runs.items():  # the first pass warms up, and checks what is compared

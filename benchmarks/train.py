@@ -26,7 +26,7 @@ from miniformer.weights import find_model
 
 TASKS = {
     "cosent": ("sts-train.jsonl", ("sentence1", "sentence2", "score"), 32),
-    "mnrl": ("squad-train.jsonl", ("query", "positive"), 32),
+    "mnrl": ("squad-train.jsonl", ("query", "positive"), 16),
 }
 MODEL = "all-MiniLM-L6-v2"
 LR = 2e-5
@@ -44,6 +44,10 @@ class Losses(pl.Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.losses.append(float(outputs["loss"]))
         self.seconds = time.perf_counter() - self.began
+
+
+def last_half(losses):
+    return statistics.fmean(losses[len(losses) // 2 :])
 
 
 def ours(path, kind, batch, steps, precision):
@@ -66,7 +70,7 @@ def ours(path, kind, batch, steps, precision):
         enable_model_summary=False,
     )
     trainer.fit(module, datamodule=data)
-    return steps * batch / losses.seconds, statistics.fmean(losses.losses[-10:])
+    return steps * batch / losses.seconds, last_half(losses.losses)
 
 
 def theirs(path, kind, batch, steps, precision):
@@ -119,7 +123,7 @@ def theirs(path, kind, batch, steps, precision):
         model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[watch]
     )
     trainer.train()
-    return steps * batch / watch.seconds, statistics.fmean(watch.losses[-10:])
+    return steps * batch / watch.seconds, last_half(watch.losses)
 
 
 def main():
