@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.train FOLDER`` after ``python -m benchmarks.training_data FOLDER``; needs
 ``pip install accelerate datasets``, which that trainer is built on. Same data, batch, steps and
-rate; interleaved; medians. The last line of a task is our default, ``precision auto``.
+rate; interleaved; medians; the loss is that of pairs held out. The last line of a task is our
+default, ``precision auto``.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import lightning.pytorch as pl
 import torch
 
 from miniformer.minilm.tokenizer import MiniLMTokenizer
+from miniformer.train.contrastive import LOSSES, Embedded, make_loss
 from miniformer.train.encoder_config import EncoderConfig
 from miniformer.train.encoder_data import EncoderData
 from miniformer.train.encoder_module import EncoderLitModule
@@ -30,24 +32,31 @@ TASKS = {
 }
 MODEL = "all-MiniLM-L6-v2"
 LR = 2e-5
+NO_TEXTS = torch.arange(32).view(2, 16)  # none of them equal
 
 
-class Losses(pl.Callback):
-    """Every step's loss, and when the first step began and the last ended."""
-
-    def __init__(self):
-        self.losses = []
+class Watch(pl.Callback):
+    """When the first step began and the last ended."""
 
     def on_train_start(self, trainer, pl_module):
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.losses.append(float(outputs["loss"]))
         self.seconds = time.perf_counter() - self.began
 
 
-def last_half(losses):
-    return statistics.fmean(losses[len(losses) // 2 :])
+@torch.no_grad()
+def held_out(path, kind, encode):
+    """The mean loss of 32 batches of 16 pairs of the dev file, under one encoder or the other."""
+    records = read_records(path.with_name(path.name.replace("train", "dev")))[:512]
+    columns = [encode([record[name] for record in records]) for name in TASKS[kind][1][:2]]
+    vectors = torch.stack([torch.as_tensor(column) for column in columns]).float()
+    scores = torch.tensor([record.get("score", 0.0) for record in records])
+    loss = make_loss(LOSSES[kind], {})
+    batches = range(0, len(records), 16)
+    return statistics.fmean(
+        float(loss(Embedded(vectors[:, b : b + 16], NO_TEXTS, scores[b : b + 16]))) for b in batches
+    )
 
 
 def ours(path, kind, batch, steps, precision):
@@ -57,20 +66,32 @@ def ours(path, kind, batch, steps, precision):
     config.precision = precision
     data, module = EncoderData(config), EncoderLitModule(config)
     data.tokenizer = MiniLMTokenizer(MODEL, module.model.model.max_length)
-    losses = Losses()
+    watch = Watch()
     pl.seed_everything(0, verbose=False)
     trainer = pl.Trainer(
         **hardware(config),
         max_steps=steps,
         gradient_clip_val=1.0,
         logger=False,
-        callbacks=[losses],
+        callbacks=[watch],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(module, datamodule=data)
-    return steps * batch / losses.seconds, last_half(losses.losses)
+    module.eval()
+    tokens = data.tokenizer.encode
+    loss = held_out(
+        path,
+        kind,
+        lambda texts: torch.cat(
+            [
+                module.model(e["input_ids"], e["attention_mask"])
+                for e in (tokens(texts[b : b + 32]) for b in range(0, len(texts), 32))
+            ]
+        ),
+    )
+    return steps * batch / watch.seconds, loss
 
 
 def theirs(path, kind, batch, steps, precision):
@@ -86,17 +107,15 @@ def theirs(path, kind, batch, steps, precision):
     )
     from transformers import TrainerCallback
 
-    class Watch(TrainerCallback):
+    class Times(TrainerCallback):
         def on_train_begin(self, *arguments, **more):
             self.began = time.perf_counter()
 
         def on_log(self, args, state, control, logs=None, **more):
             if "loss" in logs:
-                self.losses.append(logs["loss"])
                 self.seconds = time.perf_counter() - self.began
 
-    watch = Watch()
-    watch.losses = []
+    times = Times()
     columns = TASKS[kind][1]
     records = read_records(path)
     dataset = Dataset.from_dict({name: [r[name] for r in records] for name in columns})
@@ -120,10 +139,10 @@ def theirs(path, kind, batch, steps, precision):
         seed=0,
     )
     trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[watch]
+        model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[times]
     )
     trainer.train()
-    return steps * batch / watch.seconds, last_half(watch.losses)
+    return steps * batch / times.seconds, held_out(path, kind, model.encode)
 
 
 def main():
