@@ -77,7 +77,8 @@ class EncoderLitModule(SteppingModule):
         if self.teacher is not None:
             with torch.no_grad():
                 targets = self._encode(self.teacher, batch)
-        columns = self._encode(self.model, batch, cached=self.config.cached)
+        cached = self.config.cached or self.config.gradient_checkpointing
+        columns = self._encode(self.model, batch, cached=cached)
         return Embedded(columns, batch.texts, batch.scores, targets)
 
     def _encode(

@@ -38,13 +38,16 @@ def gradients(config, batch, *, training):
     return loss, {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
 
 
-def test_cached_gradients_are_those_of_the_whole_batch_under_dropout(encoder_config, monkeypatch):
+@pytest.mark.parametrize("flag", [{"cached": True}, {"gradient_checkpointing": True}])
+def test_cached_gradients_are_those_of_the_whole_batch_under_dropout(
+    encoder_config, monkeypatch, flag
+):
     monkeypatch.setattr("miniformer.train.pairs.FEW_TOKENS", 16)
     config = encoder_config(loss="mnrl", batch_size=16)
     batch = batch_of(config)
     assert len(batch.chunks) > 2
     whole, expected = gradients(config, batch, training=True)
-    cached, found = gradients(encoder_config(loss="mnrl", cached=True), batch, training=True)
+    cached, found = gradients(encoder_config(loss="mnrl", **flag), batch, training=True)
     still, _ = gradients(config, batch, training=False)
     assert whole == cached != still
     assert expected.keys() == found.keys()
