@@ -46,7 +46,7 @@ def train_encoder(
     run = Run(config, output / "training", output, output.name)
     callbacks: list[Callback] = []
     brought = len(data.examples[0].texts) - 2  # negatives that the file has
-    if mine is not None and config.hard_negatives > brought:
+    if mine is not None and config.hard_negatives > max(0, brought):
         callbacks.append(Mining(mine, run.folder / "candidate"))
     evaluation = None if evaluate is None else Evaluation(evaluate, run.folder / "candidate")
     metric = config.checkpoint_metric or ("val_loss" if data.validation else "")
