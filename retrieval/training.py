@@ -1,7 +1,6 @@
 """What the training of encoders needs of an index: evaluation through search, mined negatives."""
 
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -108,14 +107,11 @@ def mine_negatives(folder: Path, examples: Sequence["Example"], count: int) -> l
         known.setdefault(example.texts[0], set()).add(example.texts[1])
     queries = list(known)
     encoder = Encoder(str(folder))
-    place = Path(tempfile.mkdtemp())
-    try:
-        rows = (Document(str(number), text) for number, text in enumerate(positives))
-        build_index(rows, place / "index", encoder=encoder)
-        with Searcher(place / "index", encoder=encoder) as searcher:
+    rows = (Document(str(number), text) for number, text in enumerate(positives))
+    with tempfile.TemporaryDirectory() as place:
+        build_index(rows, Path(place) / "index", encoder=encoder)
+        with Searcher(Path(place) / "index", encoder=encoder) as searcher:
             found = dict(zip(queries, searcher.search_batch(queries, MINED_DEPTH), strict=True))
-    finally:
-        shutil.rmtree(place)
     mined = []
     for example in examples:
         query, positive = example.texts[:2]

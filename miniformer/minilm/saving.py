@@ -10,14 +10,14 @@ from typing import Any, cast
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from miniformer.minilm.folder import SentenceSpec
+from miniformer.minilm.folder import POOLING_FLAGS, SentenceSpec
 from miniformer.minilm.mini_lm_model import Dense, SentenceTransformer
 
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"),
     "added_tokens.json",
 )
-POOLING_FLAGS = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens"}
+FLAG_OF_POOLING = {pooling: flag for flag, pooling in POOLING_FLAGS.items()}
 
 
 def save_sentence_transformer(
@@ -39,7 +39,7 @@ def save_sentence_transformer(
         if (tokenizer_from / name).is_file() and tokenizer_from.resolve() != folder.resolve():
             shutil.copyfile(tokenizer_from / name, folder / name)
     width = spec.body["hidden_size"]
-    pooling = {"word_embedding_dimension": width, POOLING_FLAGS[model.pooling]: True}
+    pooling = {"word_embedding_dimension": width, FLAG_OF_POOLING[model.pooling]: True}
     _write_json(folder / "1_Pooling/config.json", pooling)
     settings = {"max_seq_length": model.model.max_length, "do_lower_case": spec.do_lower_case}
     _write_json(folder / "sentence_bert_config.json", settings)

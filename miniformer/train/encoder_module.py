@@ -17,7 +17,7 @@ from miniformer.minilm.model_loader import load_folder
 from miniformer.minilm.saving import save_sentence_transformer
 from miniformer.train.contrastive import Embedded, Loss, make_loss
 from miniformer.train.encoder_config import EncoderConfig
-from miniformer.train.lora import add_lora, lora_layers, merged, save_adapter
+from miniformer.train.lora import add_lora, merged, save_adapter
 from miniformer.train.pairs import PairBatch
 from miniformer.train.steps import SteppingModule
 from miniformer.weights import find_model
@@ -111,9 +111,7 @@ class EncoderLitModule(SteppingModule):
 
     def export(self, folder: Path) -> None:
         """Write the model folder that ``--model`` and sentence-transformers open."""
-        if lora_layers(self.model):
-            folder.mkdir(parents=True, exist_ok=True)
-            save_adapter(self.model, folder / "adapter.safetensors")
+        save_adapter(self.model, folder / "adapter.safetensors")
         with merged(self.model):
             save_sentence_transformer(self.model, self.spec, self.folder, folder)
 

@@ -81,8 +81,13 @@ def merged(model: nn.Module) -> Iterator[None]:
 
 
 def save_adapter(model: nn.Module, path: str | Path) -> None:
-    """Write A and B of every layer, and their scales, as safetensors: all that was learned."""
+    """Write A and B of every layer, and their scales, as safetensors: all that was learned. A model
+    without updates has no such file.
+    """
     layers = lora_layers(model)
+    if not layers:
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"{n}.{part}": getattr(m, part) for n, m in layers.items() for part in PARTS}
     metadata = {name: repr(layer.scale) for name, layer in layers.items()}
     save_file({n: t.detach().contiguous() for n, t in tensors.items()}, path, metadata=metadata)

@@ -15,7 +15,7 @@ from miniformer.model.seq2seq_transformer import Seq2SeqTransformer
 from miniformer.model.tables import row
 from miniformer.model.transformer import Transformer
 from miniformer.train.answers import ANSWER_METRICS, best_of
-from miniformer.train.lora import add_lora, lora_layers, merged, save_adapter
+from miniformer.train.lora import add_lora, merged, save_adapter
 from miniformer.train.steps import SteppingModule
 from miniformer.train.tasks import IGNORED, TASKS, TaskBatch, hide
 from miniformer.train.tokenization import special_ids
@@ -148,9 +148,7 @@ class MiniFormerLitModule(SteppingModule):
 
     def export(self, folder: Path) -> None:
         """Write the model folder and its tokenizer, as ``from_pretrained`` reads them."""
-        if lora_layers(self.model):
-            folder.mkdir(parents=True, exist_ok=True)
-            save_adapter(self.model, folder / "adapter.safetensors")
+        save_adapter(self.model, folder / "adapter.safetensors")
         with merged(self.model), self._unscaled():
             self.model.save_pretrained(folder, self.tokenizer)
 

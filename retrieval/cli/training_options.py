@@ -17,13 +17,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 OWN = ("train_path", "output", "resume", "work_dir", "experiment_name", "task", "model")
 
 
-def config_options(config: type[RunConfig], *without: str) -> Callable[[Command], Command]:
+def config_options(config: type[RunConfig]) -> Callable[[Command], Command]:
     """An option for every field, except those that a command asks for in its own way."""
     kinds = get_type_hints(config)
 
     def add(command: Command) -> Command:
         for each in reversed(fields(config)):
-            if each.name in (*OWN, *without):
+            if each.name in OWN:
                 continue
             is_switch = kinds[each.name] is bool
             flag = {"is_flag": True} if is_switch else {"type": parser_of(config, each)}

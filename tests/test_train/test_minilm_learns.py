@@ -10,15 +10,6 @@ from miniformer.minilm.folder import DenseSpec
 PAIRS = 8
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Tensors this small only wait for one another on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def tiny(**keywords):
     torch.manual_seed(0)
     sizes = {
