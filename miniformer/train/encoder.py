@@ -35,15 +35,14 @@ def train_encoder(
     of :func:`~miniformer.train.runner.fit` and of the records.
     """
     output = Path(config.output)
-    if (output / "config.json").exists() and not config.resume:
-        raise FileExistsError(f"{output} holds a model; choose another folder, or resume its run")
+    run = Run(config, output / "training", output, output.name)
+    run.check_output()
     data = EncoderData(config)
     module = EncoderLitModule(config, loss)
     length = module.model.model.max_length
     data.tokenizer = MiniLMTokenizer(
         str(module.folder), length, lower_case=module.spec.do_lower_case
     )
-    run = Run(config, output / "training", output, output.name)
     callbacks: list[Callback] = []
     brought = len(data.examples[0].texts) - 2  # negatives that the file has
     if mine is not None and config.hard_negatives > max(0, brought):

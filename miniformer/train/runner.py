@@ -47,6 +47,13 @@ class Run:
         """The checkpoint that ``resume`` goes on from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
+    def check_output(self) -> None:
+        """FileExistsError where a model lies already that this run would not go on from."""
+        if (self.best / "config.json").exists() and not self.config.resume:
+            raise FileExistsError(
+                f"{self.best} holds a model; choose another folder, or resume its run"
+            )
+
 
 def fit(
     run: Run,

@@ -35,7 +35,7 @@ def train_generator(
         config = GeneratorConfig(
             train_path=[str(file) for file in files], resume="last" if resume else "", **given
         )
-        if (output / "config.json").exists() and not resume:
-            raise FileExistsError(f"{output} holds a model; choose another folder, or --resume")
-        results = train(config, Run(config, output / "training", output, output.name))
+        run = Run(config, output / "training", output, output.name)
+        run.check_output()
+        results = train(config, run)
     print_results(results, output, as_json=as_json)
