@@ -19,17 +19,23 @@ if TYPE_CHECKING:
     from retrieval.assembly import Encoder
     from retrieval.building import build_index
     from retrieval.corpus import read_corpus
-    from retrieval.documents import Document, Hit, Qrel
+    from retrieval.documents import Answer, Citation, Document, Hit, Qrel
     from retrieval.encoding import TextEncoder
     from retrieval.errors import CorpusError, ModelError, QueryError, TrainingError
+    from retrieval.generating import Finding, Generator, Reader, Span
+    from retrieval.readers import open_generator
     from retrieval.report import BuildReport
     from retrieval.searcher import Searcher
 
 _HOMES = {
+    "Answer": "retrieval.documents",
     "BuildReport": "retrieval.report",
+    "Citation": "retrieval.documents",
     "CorpusError": "retrieval.errors",
     "Document": "retrieval.documents",
     "Encoder": "retrieval.assembly",
+    "Finding": "retrieval.generating",
+    "Generator": "retrieval.generating",
     "Hit": "retrieval.documents",
     "IndexCorrupt": "indexes.errors",
     "IndexExists": "indexes.errors",
@@ -41,19 +47,26 @@ _HOMES = {
     "ModelError": "retrieval.errors",
     "Qrel": "retrieval.documents",
     "QueryError": "retrieval.errors",
+    "Reader": "retrieval.generating",
     "RetrievalError": "indexes.errors",
     "Searcher": "retrieval.searcher",
+    "Span": "retrieval.generating",
     "TextEncoder": "retrieval.encoding",
     "TrainingError": "retrieval.errors",
     "VectorError": "indexes.errors",
     "build_index": "retrieval.building",
+    "open_generator": "retrieval.readers",
     "read_corpus": "retrieval.corpus",
 }
 __all__ = [
+    "Answer",
     "BuildReport",
+    "Citation",
     "CorpusError",
     "Document",
     "Encoder",
+    "Finding",
+    "Generator",
     "Hit",
     "IndexCorrupt",
     "IndexExists",
@@ -65,12 +78,15 @@ __all__ = [
     "ModelError",
     "Qrel",
     "QueryError",
+    "Reader",
     "RetrievalError",
     "Searcher",
+    "Span",
     "TextEncoder",
     "TrainingError",
     "VectorError",
     "build_index",
+    "open_generator",
     "read_corpus",
 ]
 

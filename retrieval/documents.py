@@ -44,6 +44,37 @@ class Hit:
         return record
 
 
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Characters ``start`` … ``end`` of the text of the hit ``id``: ``quote`` is that slice."""
+
+    id: str
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the passages say: ``text`` is None when they do not. ``confidence`` in [0, 1] is that of
+    the best answer there was, given or not; ``hits`` are the passages that were read.
+    """
+
+    text: str | None
+    confidence: float
+    citations: list[Citation]
+    hits: list[Hit]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "answer": self.text,
+            "confidence": self.confidence,
+            "citations": [asdict(citation) for citation in self.citations],
+            "hits": [hit.to_dict() for hit in self.hits],
+        }
+
+
 class Qrel(NamedTuple):
     """A relevance judgment; ``relevance`` 0 means judged and not relevant."""
 

@@ -1,20 +1,22 @@
-"""A question to its passages."""
+"""A question to its passages, and to an answer from them."""
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from indexes.errors import IndexCorrupt
 from indexes.manifest import Content
 from indexes.view import Verify, View
-from retrieval.documents import Document, Hit
+from retrieval.documents import Answer, Document, Hit
 from retrieval.encoding import TextEncoder, Vectors, check_texts
 from retrieval.errors import ModelError, QueryError
 from retrieval.schema import restore
 
 DEFAULT_K = 10
+DEFAULT_PASSAGES = 5  # that an answer is read from
 
 
 class Searcher:
@@ -40,6 +42,7 @@ class Searcher:
         self._device = device
         self._dtype = dtype
         self._loading = threading.Lock()
+        self._generators: dict[str, Any] = {}
         if encoder is not None:
             self._check_encoder(encoder)
 
@@ -128,6 +131,66 @@ class Searcher:
             raise IndexCorrupt(
                 f"{self._view.folder}: row {position} is not a stored document: {error!r}"
             ) from error
+
+    def ask(self, question: str, k: int = DEFAULT_PASSAGES, **how: Any) -> Answer:
+        """What the ``k`` nearest passages say: a text with the characters it rests on, or None.
+
+        ``generator`` is a name, a folder, or an object with the methods of
+        :class:`~retrieval.generating.Generator` or ``Reader``; unless given, the one that comes
+        with the library. ``answer`` is quote, cite, free or auto, ``threshold`` the least
+        confidence, 0 … 1 or auto: see :func:`~retrieval.rag.answer_all`. ``min_score`` is as in
+        :meth:`search`. QueryError for a question or a setting that cannot be, ModelError for a
+        generator that is not there.
+        """
+        return self.ask_batch([question], k, **how)[0]
+
+    def ask_batch(
+        self,
+        questions: Sequence[str],
+        k: int = DEFAULT_PASSAGES,
+        *,
+        generator: Any = None,
+        answer: str = "auto",
+        threshold: float | str = "auto",
+        min_score: float | None = None,
+    ) -> list[Answer]:
+        """:meth:`ask` for each question, their passages found together."""
+        from retrieval.rag import answer_all
+
+        hits = self.search_batch(questions, k, min_score=min_score)
+        writer = self._generator(generator) if any(hits) else None
+        return answer_all(writer, questions, hits, how=answer, threshold=threshold)
+
+    def ask_stream(
+        self,
+        question: str,
+        k: int = DEFAULT_PASSAGES,
+        *,
+        generator: Any = None,
+        answer: str = "auto",
+        threshold: float | str = "auto",
+        min_score: float | None = None,
+    ) -> Generator[str, None, Answer]:
+        """The pieces of the text that :meth:`ask` gives; the generator returns its answer."""
+        from retrieval.rag import stream_answer
+
+        hits = self.search(question, k, min_score=min_score)
+        writer = self._generator(generator) if hits else None
+        return stream_answer(writer, question, hits, how=answer, threshold=threshold)
+
+    def _generator(self, given: Any) -> Any:
+        """An object as it is; a name is loaded once."""
+        if not isinstance(given, str | Path | None):
+            return given
+        from retrieval.readers import DEFAULT_GENERATOR, open_generator
+
+        name = str(given or DEFAULT_GENERATOR)
+        with self._loading:
+            if name not in self._generators:
+                self._generators[name] = open_generator(
+                    name, dtype=self._dtype, device=self._device
+                )
+            return self._generators[name]
 
     def get(self, ids: Sequence[str]) -> list[Document | None]:
         """The documents with these ids, in order; None where there is none."""

@@ -76,3 +76,37 @@ def test_an_encoder_learns_by_a_loss_of_ones_own(root, tmp_path):
     assert float(second.split()[1]) < float(first.split()[1])
     assert command == f"retrieval index corpus.parquet --model {tmp_path / 'out' / 'encoder'}"
     assert (tmp_path / "out" / "encoder" / "modules.json").is_file()
+
+
+@pytest.mark.enable_socket
+def test_an_endpoint_of_openais_protocol_answers(root, tmp_path):
+    import json
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    from retrieval import Document, build_index
+
+    asked = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            message = {"role": "assistant", "content": "The Steering Council."}
+            body = json.dumps({"choices": [{"message": message}]}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            """Nothing on standard error."""
+
+    build_index([Document("pep-13", "PEPs are decided by the steering council.")], tmp_path / "i")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        printed = run(root, tmp_path, "chat_endpoint.py", "i", "Who decides?", url, "small")
+        server.shutdown()
+    assert printed == "The Steering Council.\n  pep-13 [20:40] the steering council\n"
+    [request] = asked
+    assert request["model"] == "small"
+    assert "[1] PEPs are decided by the steering council." in request["messages"][0]["content"]

@@ -102,10 +102,12 @@ def test_the_json_line_has_the_keys_that_are_printed(readme):
     import json
     from dataclasses import fields
 
-    from retrieval import Hit
+    from retrieval import Answer, Citation, Hit
 
-    [line] = blocks(readme, "json")
-    assert list(json.loads(line)) == [field.name for field in fields(Hit)]
+    line, answer = map(json.loads, blocks(readme, "json"))
+    assert list(line) == [field.name for field in fields(Hit)]
+    assert list(answer) == ["question", *Answer(None, 0.0, [], []).to_dict()]
+    assert list(answer["citations"][0]) == [field.name for field in fields(Citation)]
 
 
 def test_the_make_targets_exist(readme, root):

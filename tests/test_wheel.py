@@ -39,7 +39,13 @@ def test_the_wheel_holds_the_three_packages_and_no_tests(wheel):
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"miniformer", "indexes", "retrieval"}
     assert {f"{top}/py.typed" for top in tops} <= set(names)
-    assert wheel.stat().st_size < 500_000
+    with zipfile.ZipFile(wheel) as archive:
+        generator = [each for each in archive.infolist() if "/generators/" in each.filename]
+    assert {Path(each.filename).name for each in generator} == {
+        *("answering.json", "config.json", "model.safetensors")
+    }
+    assert wheel.stat().st_size < 20_000_000
+    assert wheel.stat().st_size - sum(each.compress_size for each in generator) < 500_000
 
 
 def test_the_wheel_alone_indexes_and_answers(wheel, root, tmp_path):
@@ -66,3 +72,5 @@ def test_the_wheel_alone_indexes_and_answers(wheel, root, tmp_path):
     python("-m", "retrieval", "index", "corpus.jsonl")
     answer = json.loads(python("-m", "retrieval", "query", "a hot drink", "-k", "1"))
     assert answer["id"] == "tea"
+    read = json.loads(python("-m", "retrieval", "ask", "What should I steep?", "--threshold", "0"))
+    assert "leaves" in read["answer"]

@@ -81,6 +81,10 @@ class Beams:
         self.may_improve = torch.ones(batch, 1, dtype=torch.bool, device=prompt.device)
         self.over = False
 
+    def written(self, count: int) -> Tensor:
+        """What every running hypothesis has written before token ``count``: [B·W, count - 1]."""
+        return self.ids[:, :, self.prompt_length : self.prompt_length + count - 1].flatten(0, 1)
+
     def advance(self, log_probabilities: Tensor, written: int, ends: Tensor) -> Tensor:
         """Take one step on log-probabilities [B·W, V]; ``ends`` bool [V] marks tokens that finish.
 

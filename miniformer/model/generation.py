@@ -1,47 +1,16 @@
 """Write tokens with any model: greedy, sampled, by beams, by lookup, as a whole or as a stream."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from miniformer.config.model_config import TransformerConfig
 from miniformer.model.beam import Beams, BeamSearch, widen
 from miniformer.model.decoding import Decoding, Generator, begin
 from miniformer.model.lookup import look_up
+from miniformer.model.request import Request, check_combination, make_request
 from miniformer.model.sampling import Sampling, penalised
-
-Stop = Callable[[Tensor], bool]
-
-
-@dataclass
-class Request:
-    """What is asked for: limits, ends, and how tokens are chosen."""
-
-    limits: Tensor  # int64 [B]: the most new tokens of each row
-    ends: Tensor  # bool [V]: the tokens that end a row
-    pad: int
-    sampling: Sampling
-    stop: Stop | None
-    generator: torch.Generator | None
-    forced_first: int | None
-    forced_last: int | None
-
-    @property
-    def longest(self) -> int:
-        """The most new tokens of any row."""
-        return int(self.limits.max())
-
-    def forced(self, scores: Tensor, written: int) -> Tensor:
-        """Leave one token possible where the model was trained so (BART's first and last)."""
-        wanted = {1: self.forced_first, self.longest: self.forced_last}.get(written)
-        if wanted is None:
-            return scores
-        only = torch.full_like(scores, float("-inf"))
-        only[:, wanted] = 0.0
-        return only
 
 
 @torch.inference_mode()
@@ -62,8 +31,9 @@ def generate(
     num_return_sequences: int = 1,
     prompt_lookup: bool = False,
     use_cache: bool = True,
+    return_scores: bool = False,
     **more: Any,
-) -> Tensor:
+) -> Any:
     """Write token ids: int64 [B · num_return_sequences, T], padded with ``pad_token_id``.
 
     ``source`` [B, S] is what a sequence-to-sequence model reads (the result begins with its start
@@ -73,14 +43,17 @@ def generate(
     returns the best ``num_return_sequences``; ``prompt_lookup`` writes what greedy would, in fewer
     steps where text is copied (int8 weights round together what is read together: nearly so).
     Also: ``eos_token_id`` (one, several, or () for none), ``pad_token_id``, ``stop`` (a function of
-    the new ids [T] of a row, true when it is done). Without a mask, padding of the source is told
-    by the model's ``pad_token_id``. ValueError for settings out of range or at odds.
+    the new ids [T] of a row, true when it is done), ``allowed`` (from sources int64 [R] and the new
+    ids [R, t] of the row written for each to the tokens that may come next, bool [R, V]). Without a
+    mask, padding of the source is told by the model's ``pad_token_id``. Beams ``return_scores``
+    too: float [B · num_return_sequences], log-probabilities over length^length_penalty, lowest for
+    rows that were not to be had. ValueError for settings out of range or at odds.
     """
     if do_sample is None:
         do_sample = (temperature, top_k, top_p) != (1.0, 0, 1.0) and num_beams == 1
     sampling = Sampling(do_sample, temperature, top_k, top_p, repetition_penalty)
     request = make_request(model.config, source, max_new_tokens, sampling, **more)
-    _check_combination(request, num_beams, num_return_sequences, prompt_lookup)
+    check_combination(request, num_beams, num_return_sequences, prompt_lookup, return_scores)
     if prompt_lookup:
         return _by_lookup(model, source, attention_mask, request, use_cache=use_cache)
     search = BeamSearch(num_beams, length_penalty, early_stopping)
@@ -88,8 +61,8 @@ def generate(
     if num_beams > 1:
         beams = search_beams(state, search, request)
         width, length = num_return_sequences, int(beams.finished.lengths.max())
-        ids = beams.finished.ids[:, :width, : state.prompt.size(1) + length]
-        return ids.flatten(0, 1)
+        ids = beams.finished.ids[:, :width, : state.prompt.size(1) + length].flatten(0, 1)
+        return (ids, beams.finished.scores[:, :width].flatten()) if return_scores else ids
     return torch.cat([state.prompt, torch.stack(list(write(state, request)), 1)], 1)
 
 
@@ -120,46 +93,6 @@ def _handed_out(steps: Iterator[Tensor]) -> Iterator[Tensor]:
         yield token
 
 
-def make_request(
-    config: TransformerConfig,
-    source: Tensor,
-    max_new_tokens: int | Sequence[int],
-    sampling: Sampling,
-    *,
-    eos_token_id: int | Sequence[int] | None = None,
-    pad_token_id: int | None = None,
-    stop: Stop | None = None,
-    generator: torch.Generator | None = None,
-) -> Request:
-    """Fill what was left open from the configuration; ValueError for limits that do not fit."""
-    rows = source.size(0)
-    limits = torch.as_tensor(max_new_tokens, device=source.device).expand(rows)
-    if limits.is_floating_point() or (limits < 1).any():
-        raise ValueError(f"max_new_tokens must be whole and at least 1: {max_new_tokens!r}")
-    ends = torch.zeros(config.vocab_size, dtype=torch.bool, device=source.device)
-    eos = config.eos_token_id if eos_token_id is None else eos_token_id
-    for token in [eos] if isinstance(eos, int) else eos:
-        if not 0 <= token < config.vocab_size:
-            raise ValueError(f"eos_token_id {token} is not in 0 … {config.vocab_size - 1}")
-        ends[token] = True
-    pad = config.pad_token_id if pad_token_id is None else pad_token_id
-    forced = config.forced_bos_token_id, config.forced_eos_token_id
-    return Request(limits, ends, pad, sampling, stop, generator, *forced)
-
-
-def _check_combination(request: Request, beams: int, returned: int, lookup: bool) -> None:
-    if returned > beams:
-        raise ValueError(f"num_return_sequences {returned} is more than num_beams {beams}")
-    if beams > 1 and (request.sampling.draws or lookup):
-        raise ValueError("beams neither sample nor look up; leave num_beams at 1")
-    if beams > 1 and (request.stop or len(set(request.limits.tolist())) > 1):
-        raise ValueError("beams take one max_new_tokens for all rows, and no stop")
-    greedy = not request.sampling.draws and request.sampling.repetition_penalty == 1
-    free = (request.stop, request.forced_first, request.forced_last) == (None, None, None)
-    if lookup and not (greedy and free):
-        raise ValueError("prompt_lookup is greedy: no sampling, penalty, stop or forced tokens")
-
-
 def write(state: Decoding, request: Request) -> Iterator[Tensor]:
     """One token a row and step, int64 [B]; rows that are done leave the state."""
     prompt = state.prompt
@@ -171,6 +104,7 @@ def write(state: Decoding, request: Request) -> Iterator[Tensor]:
         scores = state.step(tokens)[:, -1]
         if seen is not None:
             scores = penalised(scores, seen[alive], request.sampling.repetition_penalty)
+        scores = request.permitted(scores, alive, new[alive, : written - 1])
         chosen = request.sampling.choose(request.forced(scores, written), request.generator)
         step = torch.full_like(prompt[:, 0], request.pad)
         step[alive] = chosen
@@ -216,11 +150,13 @@ def search_beams(state: Decoding, search: BeamSearch, request: Request) -> Beams
     widen(state, width)
     seen = _seen(state, request)
     seen = None if seen is None else seen.repeat_interleave(width, dim=0)
+    sources = torch.arange(state.prompt.size(0), device=scores.device).repeat_interleave(width)
     for written in range(1, request.longest + 1):
         log_probabilities = scores.float().log_softmax(dim=-1)
         if seen is not None:
             penalty = request.sampling.repetition_penalty
             log_probabilities = penalised(log_probabilities, seen, penalty)
+        log_probabilities = request.permitted(log_probabilities, sources, beams.written(written))
         parents = beams.advance(request.forced(log_probabilities, written), written, request.ends)
         if beams.over:
             break

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from miniformer.config.model_config import TransformerConfig
 from miniformer.model.embedding import Scale
+from miniformer.model.pointer import Pointer
 from miniformer.model.tables import row
 
 # name -> a module made of (d_model, number of outputs), [..., d_model] to [..., outputs].
-HEADS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear}
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {
+    "linear": nn.Linear,
+    "pointer": lambda d_model, outputs: Pointer(d_model),  # Seq2SeqTransformer only
+}
 
 
 def make_head(config: TransformerConfig, embedding: nn.Embedding | None) -> nn.Module:
@@ -21,6 +25,11 @@ def make_head(config: TransformerConfig, embedding: nn.Embedding | None) -> nn.M
     if config.tie_lm_head and embedding is not None:
         head.weight = embedding.weight
     return head
+
+
+def outputs_of(config: TransformerConfig, source: Tensor) -> int:
+    """How many ids a model can write for a source [B, ...]: a pointer's are places and nowhere."""
+    return 1 + source[0].numel() if config.head == "pointer" else config.vocab_size
 
 
 def make_output_scale(config: TransformerConfig) -> nn.Module:

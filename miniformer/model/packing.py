@@ -30,10 +30,17 @@ class PackedLinear(nn.Module):
         weight = linear.weight.detach()
         self.out_features = linear.out_features
         self.bias = None if linear.bias is None else linear.bias.detach()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_EXPECTED)
+        # Where the processor cannot multiply bfloat16 there is no layout for it, only emulation.
+        self.laid_out = (
+            weight.dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+        reorder = torch.ops.mkldnn._reorder_linear_weight
+        self.weight = reorder(weight, ROWS_EXPECTED) if self.laid_out else weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out]."""
+        if not self.laid_out:
+            return nn.functional.linear(x, self.weight, self.bias)
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         return y
 

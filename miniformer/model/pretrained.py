@@ -11,31 +11,40 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from miniformer.config.model_config import TransformerConfig
+from miniformer.model.compact import check_base, compacted, expanded
 from miniformer.model.foreign_names import FAMILIES, Family, translate
 from miniformer.model.tables import row
-from miniformer.weights import find_model, weights_file
+from miniformer.weights import find_model, sha256_of, weights_file
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def save_model(model: Any, folder: str | Path, tokenizer: Any = None) -> None:
+def save_model(
+    model: Any, folder: str | Path, tokenizer: Any = None, base: str | None = None
+) -> None:
     """Write a folder that ``from_pretrained`` reads; config.json comes last and marks it whole.
 
-    ``tokenizer`` has a ``save_pretrained`` (transformers) or is a ``tokenizers.Tokenizer``.
-    ValueError for a model whose weights were packed for inference.
+    ``tokenizer`` has a ``save_pretrained`` (transformers) or is a ``tokenizers.Tokenizer``. With
+    ``base``, the name of a BERT model, the folder is compact: int8 matrices, and nothing that the
+    base has alike. ValueError for a model whose weights were packed for inference.
     """
     if any(getattr(module, "packed", False) for module in model.modules()):
         raise ValueError("packed weights cannot be saved; save the model before it is packed")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / "model.safetensors.new"
-    save_file(_own_tensors(model), fresh, metadata={"format": "pt"})
+    tensors = _own_tensors(model)
+    if base is not None:
+        tensors = compacted(tensors, _bert_tensors(find_model(base).path))
+    save_file(tensors, fresh, metadata={"format": "pt"})
     os.replace(fresh, folder / "model.safetensors")
     if tokenizer is not None:
         save_tokenizer(tokenizer, folder)
     extra: dict[str, Any] = {"architecture": type(model).__name__}
     if hasattr(model, "share_embeddings"):
         extra["share_embeddings"] = model.share_embeddings
+    if base is not None:
+        extra["base"] = {"name": base, "sha256": sha256_of(weights_file(find_model(base).path))}
     fresh = folder / "config.json.new"
     model.config.save_json(fresh, **extra)
     os.replace(fresh, folder / "config.json")
@@ -70,8 +79,14 @@ def load_model(cls: type[Model], name: str | Path) -> Model:
     if architecture not in (None, cls.__name__):
         raise ValueError(f"{folder} holds a {architecture}, not a {cls.__name__}")
     shared = described.pop("share_embeddings", None)
+    base = described.pop("base", None)
     config = _config_from(described, folder)
     model = cls(config) if shared is None else cls(config, share_embeddings=shared)
+    if base is not None:
+        known = find_model(base["name"]).path
+        check_base(base, sha256_of(weights_file(known)), folder)
+        kept = _own_tensors(model).keys()
+        tensors = expanded(tensors, {n: t for n, t in _bert_tensors(known).items() if n in kept})
     return fill(model, tensors, str(folder))
 
 
@@ -114,8 +129,7 @@ def warm_start(model: Any, name: str | Path = "all-MiniLM-L6-v2") -> Any:
     with a BERT folder's weights; the decoder stays as it is. Returns the model.
     """
     folder = find_model(str(name)).path
-    family = FAMILIES["bert"]
-    tensors = translate(_read_tensors(weights_file(folder)), family, tied=True)
+    tensors = _bert_tensors(folder)
     wanted = {n for n in _own_tensors(model) if n.startswith(("encoder.", "token_embedding."))}
     half = nn.ModuleDict({"encoder": model.encoder, "token_embedding": model.token_embedding})
     fill(half, {name: tensors[name] for name in tensors if name in wanted}, str(folder))
@@ -126,6 +140,11 @@ def warm_start(model: Any, name: str | Path = "all-MiniLM-L6-v2") -> Any:
 def minilm_config(name: str | Path = "all-MiniLM-L6-v2", **changes: Any) -> TransformerConfig:
     """The configuration whose encoder half :func:`warm_start` fills from this folder."""
     return TransformerConfig.minilm(_read_config(find_model(str(name)).path), **changes)
+
+
+def _bert_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a BERT folder under our names."""
+    return translate(_read_tensors(weights_file(folder)), FAMILIES["bert"], tied=True)
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:

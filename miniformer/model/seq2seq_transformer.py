@@ -18,13 +18,17 @@ from miniformer.model.embedding import (
     read_source,
 )
 from miniformer.model.encoder import Encoder
-from miniformer.model.head import make_head, make_output_scale
+from miniformer.model.head import make_head, make_output_scale, outputs_of
 from miniformer.model.masks import both, causal_mask, padding_mask
+from miniformer.model.pointer import Pointer
 
 
 class Seq2SeqTransformer(nn.Module):
     """Source ids [B, S] and target ids [B, T] to logits [B, T, vocab_size] (or ``output_dim``).
 
+    A source [B, k, S] is k texts that are encoded apart and decoded together (Fusion-in-Decoder;
+    Izacard and Grave 2021): they make one memory of k · S places. With ``config.head="pointer"``
+    what is written are places of the memory: see :class:`~miniformer.model.pointer.Pointer`.
     ``share_embeddings`` gives both halves one embedding table. ``config.encoder`` and
     ``config.decoder`` change one half: T5, BART and a MiniLM encoder are configurations.
     """
@@ -71,16 +75,18 @@ class Seq2SeqTransformer(nn.Module):
             mask = both(mask, padding_mask(tgt_mask))
         positions = torch.arange(tgt.size(1), device=tgt.device)[None]
         states, _, caches = self._run(tgt, positions, memory, mask, real, use_cache=use_cache)
-        return self.predict(states), memory, caches if use_cache else None
+        return self.predict(states, memory, real), memory, caches if use_cache else None
 
     def encode(self, src: Tensor, src_mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The encoder's states [B, S, d_model], and where a decoder may look: bool [B, 1, 1, S]."""
         memory, mask, _ = self._encode(src, src_mask)
         return memory, mask
 
-    def predict(self, states: Tensor) -> Tensor:
-        """States [B, T, d_model] to logits [B, T, output]."""
-        logits: Tensor = self.output_projection(self.output_scale(states))
+    def predict(self, states: Tensor, memory: Tensor, memory_mask: Tensor | None) -> Tensor:
+        """States [B, T, d_model] to logits [B, T, output]; only a pointer looks at the memory."""
+        states = self.output_scale(states)
+        reads = (memory, memory_mask) if isinstance(self.output_projection, Pointer) else ()
+        logits: Tensor = self.output_projection(states, *reads)
         return logits
 
     def decode(
@@ -98,7 +104,7 @@ class Seq2SeqTransformer(nn.Module):
         states, _, _ = self._run(
             tokens, positions, memory, mask, memory_mask, past=past, use_cache=True
         )
-        return self.predict(states)
+        return self.predict(states, memory, memory_mask)
 
     def get_attention_weights(
         self, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None
@@ -116,10 +122,26 @@ class Seq2SeqTransformer(nn.Module):
         return {"encoder": read, "decoder": list(own), "cross": list(across)}
 
     def _encode(self, src: Tensor, src_mask: Tensor | None) -> tuple[Tensor, Tensor | None, Any]:
+        if src.dim() == 3 and self.config.input_dim is None:
+            return self._encode_apart(src, src_mask)
         positions, real = read_source(self.config, self.encoder.position, src, src_mask, "source")
         mask = None if real is None else padding_mask(real)
         states, weights, _ = self.encoder(self.input_projection(src), positions, mask)
         return states, mask, weights
+
+    def _encode_apart(
+        self, src: Tensor, src_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        if src_mask is not None and src_mask.shape != src.shape:
+            raise ValueError(f"source mask has shape {list(src_mask.shape)}, not {list(src.shape)}")
+        rows = src.flatten(0, 1)
+        mask = (src != self.config.pad_token_id) if src_mask is None else src_mask.bool()
+        there = mask.any(dim=2).flatten()  # sources may have fewer texts than others
+        states, _, weights = self._encode(rows[there], mask.flatten(0, 1)[there])
+        memory = states.new_zeros(len(rows), *states.shape[1:])
+        memory[there] = states
+        together = None if mask.all() else mask.reshape(len(src), 1, 1, -1)
+        return memory.view(len(src), -1, states.size(-1)), together, weights
 
     def _run(
         self,
@@ -130,11 +152,14 @@ class Seq2SeqTransformer(nn.Module):
         memory_mask: Tensor | None,
         **cache: Any,
     ) -> Any:
-        embedded = self.target_embedding(tokens)
+        if isinstance(self.output_projection, Pointer):
+            embedded = self.output_projection.embed(tokens, memory)
+        else:
+            embedded = self.target_embedding(tokens)
         return self.decoder(embedded, positions, memory, mask, memory_mask, **cache)
 
     def _check_target(self, tgt: Tensor, tgt_mask: Tensor | None, src: Tensor) -> None:
-        check_ids(tgt, self.config.vocab_size, "target ids")
+        check_ids(tgt, outputs_of(self.config, src), "target ids")
         check_length(tgt.size(1), self.decoder.position, "target")
         if tgt.size(0) != src.size(0):
             raise ValueError(f"the source has {src.size(0)} rows, the target {tgt.size(0)}")
@@ -154,8 +179,12 @@ class Seq2SeqTransformer(nn.Module):
 
         return load_model(cls, name)
 
-    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
-        """Write config.json, model.safetensors and, when given, the tokenizer beside them."""
+    def save_pretrained(
+        self, folder: str | Path, tokenizer: Any = None, base: str | None = None
+    ) -> None:
+        """Write config.json, model.safetensors and, when given, the tokenizer beside them; compact
+        where ``base`` names the model whose weights need not be written again.
+        """
         from miniformer.model.pretrained import save_model
 
-        save_model(self, folder, tokenizer)
+        save_model(self, folder, tokenizer, base)

@@ -8,14 +8,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from miniformer.minilm.tokenizer import pad
 from miniformer.model.tables import row
 from miniformer.train.batches import EpochBatches, by_length, in_order
+from miniformer.train.collate import Collate, Example, TaskBatch
 from miniformer.train.records import Record, read_records
-from miniformer.train.tasks import IGNORED, TASKS, Example, Reading, Task, TaskBatch
+from miniformer.train.tasks import TASKS, Reading, Task
 from miniformer.train.tokenization import open_tokenizer, texts_in, train_tokenizer
 from miniformer.train.train_config import TrainConfig
 
@@ -143,21 +142,11 @@ class MiniFormerDataModule(pl.LightningDataModule):
             dataset,
             batch_sampler=batches,
             generator=torch.Generator(),  # of its own: a run taken up again draws as the first did
-            collate_fn=partial(collate, pad_token_id=self.tokenizer.pad_token_id or 0),
+            collate_fn=partial(_collated, self.task.collate, self.tokenizer.pad_token_id or 0),
             num_workers=workers,
             persistent_workers=workers > 0,
         )
 
 
-def collate(examples: Sequence[Example], pad_token_id: int) -> TaskBatch:
-    """Pad examples into a batch."""
-    source, mask = pad([example.source for example in examples])
-    source = torch.where(mask.bool(), source, pad_token_id)
-    targets = [example.target for example in examples]
-    target = _padded(targets) if isinstance(targets[0], list) else torch.tensor(targets)
-    return TaskBatch(source, mask, target, [example.golds for example in examples])
-
-
-def _padded(targets: Sequence[list[int]]) -> Tensor:
-    padded, real = pad(targets)
-    return torch.where(real.bool(), padded, IGNORED)
+def _collated(collate: Collate, pad_token_id: int, examples: Sequence[Example]) -> TaskBatch:
+    return collate(examples, pad_token_id)

@@ -18,7 +18,7 @@ class EncoderConfig(RunConfig):
     output: str = option("", "folder of the trained encoder")
     base: str = option("all-MiniLM-L6-v2", "encoder to start from")
     loss: str = option("", f"what to teach: {', '.join(LOSSES)}; by the fields unless said")
-    layers: int = option(0, "start from so many of the base's layers, evenly spread; 0 for all")
+    layers: str = option("", "the base's layers to start from: 3 evenly spread, or 0,4,5; all")
     teacher: str = option("all-MiniLM-L6-v2", "encoder that distillation learns from")
     max_length: int = option(0, "tokens of a text that are read; 0: what the base reads")
     dropout: float | None = option(None, "rate while training; the base's, 0 under a teacher")
@@ -39,7 +39,8 @@ class EncoderConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("layers", "max_length", "hard_negatives"):
+        self.layers = str(self.layers)
+        for name in ("max_length", "hard_negatives"):
             self._at_least(name, 0)
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1): {self.dropout!r}")
@@ -49,14 +50,25 @@ class EncoderConfig(RunConfig):
             row(LOSSES, self.loss, "loss")
         if any(not 0 < width for width in self.dims):
             raise ValueError(f"matryoshka widths must be above 0: {self.matryoshka!r}")
+        if any(number < 0 for number in self.layer_numbers):
+            raise ValueError(f"layers must be numbers from 0: {self.layers!r}")
 
     @property
     def dims(self) -> list[int]:
         """The widths of ``matryoshka``."""
+        return self._numbers("matryoshka")
+
+    @property
+    def layer_numbers(self) -> list[int]:
+        """The numbers of ``layers``."""
+        return self._numbers("layers")
+
+    def _numbers(self, name: str) -> list[int]:
+        text = getattr(self, name)
         try:
-            return [int(part) for part in self.matryoshka.split(",") if part]
+            return [int(part) for part in text.split(",") if part]
         except ValueError:
-            raise ValueError(f"matryoshka must be widths with commas: {self.matryoshka}") from None
+            raise ValueError(f"{name} must be numbers with commas: {text!r}") from None
 
     @property
     def kind(self) -> LossKind:

@@ -1,6 +1,6 @@
 """A sentence encoder under training, as Lightning drives it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -124,8 +124,8 @@ def build_encoder(folder: Path, spec: SentenceSpec, config: EncoderConfig) -> Se
     model = SentenceTransformer.from_spec(shape, max_length=config.max_length or None)
     load_folder(model, folder).train()
     layers = model.model.encoder.layer
-    if config.layers:
-        kept = spread(len(layers), config.layers)
+    if config.layer_numbers:
+        kept = chosen_layers(len(layers), config.layer_numbers)
         model.model.encoder.layer = nn.ModuleList(layers[index] for index in kept)
     model.model.pooler.requires_grad_(False)  # no embedding reads it
     if config.freeze_embeddings:
@@ -135,8 +135,15 @@ def build_encoder(folder: Path, spec: SentenceSpec, config: EncoderConfig) -> Se
     return model
 
 
-def spread(layers: int, kept: int) -> list[int]:
-    """Which of ``layers`` layers stay when ``kept`` do: evenly, the last among them."""
-    if kept > layers:
-        raise ValueError(f"layers {kept} is more than the base's {layers}")
+def chosen_layers(layers: int, asked: Sequence[int]) -> list[int]:
+    """Which of ``layers`` layers stay: those that are listed or, of one number, so many, evenly
+    spread, the last among them. ValueError where there are not enough.
+    """
+    if len(asked) > 1:
+        if max(asked) >= layers:
+            raise ValueError(f"layer {max(asked)} is asked for; the base's are 0 … {layers - 1}")
+        return list(asked)
+    (kept,) = asked
+    if not 0 < kept <= layers:
+        raise ValueError(f"layers {kept} is asked for; the base has 1 … {layers}")
     return [(index + 1) * layers // kept - 1 for index in range(kept)]

@@ -15,12 +15,12 @@ from miniformer.model.seq2seq_transformer import Seq2SeqTransformer
 from miniformer.model.tables import row
 from miniformer.model.transformer import Transformer
 from miniformer.train.answers import ANSWER_METRICS, best_of
+from miniformer.train.collate import IGNORED, TaskBatch
 from miniformer.train.lora import add_lora, merged, save_adapter
 from miniformer.train.steps import SteppingModule
-from miniformer.train.tasks import IGNORED, TASKS, TaskBatch, hide
+from miniformer.train.tasks import TASKS, hide
 from miniformer.train.tokenization import special_ids
-from miniformer.train.train_config import TrainConfig
-from miniformer.weights import find_model
+from miniformer.train.train_config import TrainConfig, is_bert
 
 CLASSES = {"transformer": Transformer, "seq2seq": Seq2SeqTransformer}
 
@@ -102,7 +102,7 @@ class MiniFormerLitModule(SteppingModule):
     def _written_before(self, batch: TaskBatch) -> Tensor:
         """What a decoder has written before each target, [B, T]: first the start token."""
         config = self.model.config
-        start = torch.full_like(batch.source[:, :1], config.start_token_id)
+        start = batch.source.new_full((len(batch.source), 1), config.start_token_id)
         if batch.target.dim() == 1:
             return start
         before = batch.target[:, :-1]
@@ -124,15 +124,14 @@ class MiniFormerLitModule(SteppingModule):
         value, count = metric(predicted, target)
         if count:
             self.log(f"{stage}_{name}", value, batch_size=count, sync_dist=True)
-        if self.task.written and self.answered < self.config.generate_examples:
+        if self.task.answer and self.answered < self.config.generate_examples:
             self._answer(batch, stage)
 
     def _answer(self, batch: TaskBatch, stage: str) -> None:
         """Write answers and compare them with the right ones."""
+        assert self.task.answer is not None
         self.answered += len(batch.source)
-        length = max(8, batch.target.size(1))
-        ids = self.model.generate(batch.source, batch.mask, max_new_tokens=length)
-        written = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        written = self.task.answer(self.model, batch, self.tokenizer)
         for name, metric in ANSWER_METRICS.items():
             scores = [best_of(metric, a, g) for a, g in zip(written, batch.golds, strict=True)]
             mean = sum(scores) / len(scores)
@@ -149,8 +148,10 @@ class MiniFormerLitModule(SteppingModule):
     def export(self, folder: Path) -> None:
         """Write the model folder and its tokenizer, as ``from_pretrained`` reads them."""
         save_adapter(self.model, folder / "adapter.safetensors")
+        compact = getattr(self.config, "compact", "")
+        how = (None, compact) if compact else (self.tokenizer,)  # the base has the tokenizer too
         with merged(self.model), self._unscaled():
-            self.model.save_pretrained(folder, self.tokenizer)
+            self.model.save_pretrained(folder, *how)
 
     @contextmanager
     def _unscaled(self) -> Iterator[None]:
@@ -180,15 +181,26 @@ def build_model(config: TrainConfig, tokenizer: Any, outputs: int | None) -> Any
         changes["causal"] = True
     if config.gradient_checkpointing:
         changes["gradient_checkpointing"] = True
+    torch.manual_seed(config.seed)
     if config.base:
-        return _from_base(cls, config.base, changes)
+        model = _from_base(cls, config.base, changes)
+        if config.freeze_embeddings:
+            freeze_embeddings(model)
+        return model
     if tokenizer is not None:
         changes = {"vocab_size": len(tokenizer), **special_ids(tokenizer), **changes}
         if changes["vocab_size"] < len(tokenizer):
             wanted, given = len(tokenizer), changes["vocab_size"]
             raise ValueError(f"the tokenizer has {wanted} tokens, vocab_size is {given}")
-    torch.manual_seed(config.seed)
     return cls(TransformerConfig.from_dict(changes))
+
+
+def freeze_embeddings(model: Any) -> None:
+    """Leave what the encoder reads, tokens and places, as it is: it needs no gradient, and a folder
+    of the base has it already.
+    """
+    for part in (model.token_embedding, model.encoder.position, model.encoder.input):
+        part.requires_grad_(False)
 
 
 def _from_base(cls: Any, base: str, changes: dict[str, Any]) -> Any:
@@ -206,11 +218,3 @@ def _from_base(cls: Any, base: str, changes: dict[str, Any]) -> Any:
     changed = cls(replace(model.config, **changes))
     changed.load_state_dict(model.state_dict())
     return changed
-
-
-def is_bert(name: str) -> bool:
-    """Whether a name is that of a BERT encoder."""
-    import json
-
-    config = find_model(name).path / "config.json"
-    return config.is_file() and json.loads(config.read_bytes()).get("model_type") == "bert"

@@ -1,27 +1,27 @@
 """What can be learned: for each task how a record becomes ids, and which loss and metric it has."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from miniformer.model.passages import plain
+from miniformer.train.collate import IGNORED, Collate, Example, TaskBatch, collate, collate_passages
+from miniformer.train.pointing import (
+    answers_of,
+    passages_of,
+    point_out,
+    pointing_example,
+    pointing_loss,
+)
 from miniformer.train.records import Record
 
-IGNORED = -100  # a position without a target
 ASKED = 0.15  # of the tokens by masked_lm
 MASKED, RANDOM = 0.8, 0.1  # of these
-
-
-@dataclass(frozen=True)
-class Example:
-    """Ids to read, what is to be predicted, and the texts that an answer is compared with."""
-
-    source: list[int]
-    target: Any  # list[int], int or float
-    golds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,14 @@ class Reading:
         """A text as it is to be written, with its end."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return [*ids[: self.max_length - 1], self.end]
+
+    @cached_property
+    def plain_tokenizer(self) -> Any:
+        """For whole passages, and what stands in them; ValueError where there is none."""
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        if fast is None or None in (fast.token_to_id("[CLS]"), fast.token_to_id("[SEP]")):
+            raise ValueError("pointing needs a fast tokenizer with [CLS] and [SEP], as MiniLM's")
+        return plain(fast)
 
     @property
     def end(self) -> int:
@@ -100,20 +108,11 @@ def answer_example(record: Record, reading: Reading) -> Example:
     if "question" not in record:
         target = record.text("target")
         return Example(reading.ids(record.text("source")), reading.target(target), (target,))
-    found = record.field("passages", "context")
-    passages = [found] if isinstance(found, str) else [_passage(each) for each in found]
-    answers = record.field("answers")
-    if isinstance(answers, dict):  # SQuAD keeps texts and places side by side
-        answers = answers.get("text")
-    golds = [answers] if isinstance(answers, str) else list(answers or [])
-    if not golds or not all(isinstance(gold, str) for gold in golds):
-        raise ValueError(f"{record.where}: 'answers' must be a text or a list of texts")
+    passages, golds = passages_of(record), answers_of(record)
+    if not golds:
+        raise ValueError(f"{record.where}: 'answers' is empty; this task needs one to write")
     source = f"question: {record.text('question')} context: {' '.join(passages)}"
     return Example(reading.ids(source), reading.target(golds[0]), tuple(golds))
-
-
-def _passage(value: Any) -> str:
-    return str(value.get("text", "")) if isinstance(value, dict) else str(value)
 
 
 def _label(record: Record, label: Any, outputs: int | None) -> int:
@@ -125,16 +124,6 @@ def _label(record: Record, label: Any, outputs: int | None) -> int:
             f"{outputs - 1}"
         )
     return label
-
-
-@dataclass
-class TaskBatch:
-    """Ids [B, S] and mask; targets [B, T] (−100 where there is none) or [B]; the examples."""
-
-    source: Tensor
-    mask: Tensor
-    target: Tensor
-    golds: list[tuple[str, ...]] = field(default_factory=list)
 
 
 def token_loss(predicted: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -160,6 +149,14 @@ def squared_error(predicted: Tensor, target: Tensor) -> tuple[Tensor, int]:
     return value_loss(predicted, target), target.numel()
 
 
+def write_out(model: Any, batch: TaskBatch, tokenizer: Any) -> list[str]:
+    """What the model writes for each example."""
+    length = max(8, batch.target.size(1))
+    ids = model.generate(batch.source, batch.mask, max_new_tokens=length)
+    written: list[str] = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return written
+
+
 def hide(batch: TaskBatch, tokenizer: Any, generator: torch.Generator | None = None) -> TaskBatch:
     """Ask for 15 % of the tokens (Devlin et al. 2019): of these 80 % masked, 10 % others, 10 % as
     they are. Special tokens are never asked for.
@@ -179,7 +176,7 @@ def hide(batch: TaskBatch, tokenizer: Any, generator: torch.Generator | None = N
 @dataclass(frozen=True)
 class Task:
     """A row of :data:`TASKS`. ``outputs`` is what the head gives: one a token of the vocabulary
-    (None), one (1), or as many as there are classes (0). ``written``: answers are generated.
+    (None), one (1), or as many as there are classes (0). ``answer`` gives the answers of a batch.
     """
 
     line: str
@@ -190,7 +187,8 @@ class Task:
     models: tuple[str, ...] = ("transformer", "seq2seq")
     causal: bool = False
     masked: bool = False
-    written: bool = False
+    collate: Collate = collate
+    answer: Callable[[Any, TaskBatch, Any], list[str]] | None = None
 
 
 TASKS: Mapping[str, Task] = {
@@ -211,6 +209,14 @@ TASKS: Mapping[str, Task] = {
         metric=("squared_error", squared_error),
     ),
     "seq2seq": Task(
-        '{"source": "…", "target": "…"}', answer_example, models=("seq2seq",), written=True
+        '{"source": "…", "target": "…"}', answer_example, models=("seq2seq",), answer=write_out
+    ),
+    "pointing": Task(
+        '{"question": "…", "passages": ["…"], "answers": ["…"]}',
+        pointing_example,
+        loss=pointing_loss,
+        models=("seq2seq",),
+        collate=collate_passages,
+        answer=point_out,
     ),
 }

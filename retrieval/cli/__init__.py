@@ -11,7 +11,9 @@ import click
 
 from indexes.errors import RetrievalError
 from retrieval import __version__
+from retrieval.cli.ask import ask
 from retrieval.cli.embed import embed
+from retrieval.cli.evaluate import evaluate
 from retrieval.cli.index import index
 from retrieval.cli.info import info
 from retrieval.cli.output import plain
@@ -31,7 +33,7 @@ def retrieval(debug: bool) -> None:
     """
 
 
-for verb in (index, query, info, embed, train):
+for verb in (index, query, ask, info, evaluate, embed, train):
     retrieval.add_command(verb)
 
 

@@ -22,6 +22,54 @@ index_folder = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, also on a terminal.")
 
 
+def answer_options(command: Command) -> Command:
+    """What answers, from how many passages, and when it had better not."""
+    options = (
+        click.option(
+            "-k",
+            "--top-k",
+            type=click.IntRange(min=1),
+            default=5,
+            show_default=True,
+            help="Passages to read.",
+        ),
+        click.option(
+            "--generator",
+            help="A generator's name or folder. Default: the one that comes with the library.",
+        ),
+        click.option(
+            "--answer",
+            type=click.Choice(["auto", "quote", "cite", "free"]),
+            default="auto",
+            show_default=True,
+            help="Characters of a passage; own words with passages that support them; own words.",
+        ),
+        click.option(
+            "--threshold",
+            type=Threshold(),
+            default="auto",
+            show_default=True,
+            help="Least confidence of an answer that is given, 0 … 1.",
+        ),
+    )
+    return _all(options, command)
+
+
+class Threshold(click.ParamType):  # type: ignore[type-arg]
+    """``auto`` or a number in 0 … 1."""
+
+    name = "auto|0..1"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        """The text of the flag as the library takes it."""
+        if value == "auto":
+            return "auto"
+        number = click.FloatRange(0, 1).convert(value, param, ctx)
+        return self.fail("nan is not a number in 0 … 1", param, ctx) if number != number else number
+
+
 def model_options(command: Command) -> Command:
     """Where and how a model computes."""
     options = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from retrieval.documents import Hit
+from retrieval.documents import Answer, Citation, Hit
 
 # JSON lets these stand unescaped; a terminal obeys them.
 CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
@@ -30,6 +30,11 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+def harmless(text: str) -> str:
+    """A text without characters that could steer a terminal; its spaces stay."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def shorten(text: str, length: int = CUT) -> str:
     """A text on one line, cut with an ellipsis."""
     line = plain(text[: 4 * length])
@@ -46,6 +51,29 @@ def print_hits(question: str, hits: Sequence[Hit]) -> None:
         for hit in hits
     ]
     _print_table(("", "score", "title", "text"), rows, caption=shorten(question))
+
+
+def print_answer(answer: Answer, *, written: bool = False) -> None:
+    """An answer and its quotes for a person; ``written`` when its text stands there already."""
+    if answer.text is None:
+        click.echo(f"The passages do not say ({len(answer.hits)} read).")
+        return
+    click.echo("" if written else plain(answer.text))
+    click.echo(f"confidence {answer.confidence:.2f}")
+    by_id = {hit.id: hit for hit in answer.hits}
+    rows = [
+        (shorten(by_id[each.id].title or each.id, 60), _in_context(by_id[each.id].text, each))
+        for each in answer.citations
+    ]
+    _print_table(("source", "quote"), rows)
+
+
+def _in_context(text: str, citation: Citation, around: int = 80) -> str:
+    """A quote between guillemets, amid some of what stands around it."""
+    before = text[max(0, citation.start - around) : citation.start]
+    after = text[citation.end : citation.end + around]
+    left, right = "…" * (citation.start > around), "…" * (citation.end + around < len(text))
+    return plain(f"{left}{before}«{citation.quote}»{after}{right}")
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:

@@ -157,7 +157,7 @@ def test_train_generator_writes_a_model_folder(real_cli, small, write):
         (("encoder", "pairs.jsonl", "-o", "x", "--loss", "best"), 1, "unknown loss 'best'"),
         (("encoder", "pairs.jsonl", "-o", "x", "--base", "nosuch"), 1, "nosuch"),
         (("encoder", "pairs.jsonl"), 2, "Missing option '-o'"),
-        (("generator", "pairs.jsonl", "-o", "x"), 1, "line 1: no field 'target'; it has query"),
+        (("generator", "pairs.jsonl", "-o", "x"), 1, "line 1: no field 'passages' or 'context'"),
         (("half", "pairs.jsonl"), 2, "No such command 'half'"),
     ],
 )

@@ -17,7 +17,7 @@ from miniformer.train.checkpoints import WholeFiles
 from miniformer.train.contrastive import LOSSES, InBatchNegatives, LossKind
 from miniformer.train.encoder import train_encoder
 from miniformer.train.encoder_data import EncoderData
-from miniformer.train.encoder_module import EncoderLitModule, spread
+from miniformer.train.encoder_module import EncoderLitModule, chosen_layers
 from miniformer.train.pairs import Example, PairCollate, cut_chunks, without_duplicates
 
 QUERY_VALUE = ("query", "value")
@@ -254,9 +254,20 @@ def test_a_student_of_fewer_layers_learns_from_its_teacher(encoder_config, write
     assert results["train_loss"] < epochs["0"]["train_loss"]
 
 
-@pytest.mark.parametrize(("kept", "layers"), [(3, [1, 3, 5]), (6, [0, 1, 2, 3, 4, 5]), (1, [5])])
-def test_layers_stay_evenly(kept, layers):
-    assert spread(6, kept) == layers
+@pytest.mark.parametrize(
+    ("asked", "layers"),
+    [([3], [1, 3, 5]), ([6], [0, 1, 2, 3, 4, 5]), ([1], [5]), ([0, 4, 5], [0, 4, 5])],
+)
+def test_layers_stay_evenly_or_as_listed(asked, layers):
+    assert chosen_layers(6, asked) == layers
+
+
+def test_a_student_has_the_layers_that_are_listed(encoder_config):
+    whole = EncoderLitModule(encoder_config(loss="distill")).model
+    second = EncoderLitModule(encoder_config(loss="distill", layers="1,0")).model
+    for ours, theirs in zip(second.model.encoder.layer, (1, 0), strict=True):
+        kept = whole.model.encoder.layer[theirs].state_dict()
+        assert all(torch.equal(kept[name], tensor) for name, tensor in ours.state_dict().items())
 
 
 def test_frozen_embeddings_get_no_gradient(encoder_config):
@@ -285,7 +296,9 @@ def test_frozen_embeddings_get_no_gradient(encoder_config):
             {"loss": "nosuch"},
             "unknown loss 'nosuch'; known: mnrl",
         ),
-        ([{"query": "a", "positive": "b"}], {"layers": 7}, "layers 7 is more than the base's 2"),
+        ([{"query": "a", "positive": "b"}], {"layers": 7}, "layers 7 is asked for; the base has 1"),
+        ([{"query": "a", "positive": "b"}], {"layers": "0,2"}, "layer 2 is asked for.*0 … 1"),
+        ([{"query": "a", "positive": "b"}], {"layers": "a"}, "layers must be numbers with commas"),
         ([{"query": "a", "positive": "b"}], {"logger": "nosuch"}, "unknown logger 'nosuch'"),
         (
             [{"query": "a", "positive": "b"}],

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 
 from miniformer.model.seq2seq_transformer import Seq2SeqTransformer
 from miniformer.model.transformer import Transformer
-from miniformer.train.datamodule import JSONLinesDataset, MiniFormerDataModule, collate
+from miniformer.train.collate import collate
+from miniformer.train.datamodule import JSONLinesDataset, MiniFormerDataModule
 from miniformer.train.module import MiniFormerLitModule
 from miniformer.train.tasks import IGNORED, TASKS, TaskBatch, hide
 from miniformer.train.trainer import train

@@ -1,0 +1,96 @@
+"""Questions for the generator that ships: ``python -m benchmarks.answering_data FOLDER [SHARE]``.
+
+From the data whose licence lets a model trained on it be shared: SquadShifts' train splits, QAMR
+and PolicyQA. Each question stands beside its passage, alone or with a retrieved one that does not
+have its answer; some stand beside such a passage only and have no answer. ``tune.jsonl`` holds
+questions on passages that ``train.jsonl`` has none of, half of them without an answer; ``SHARE``
+(default 1) takes that part of the questions only.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from pyarrow import parquet
+
+from benchmarks.data import DATA
+from benchmarks.training_data import SEED, write_lines
+from retrieval import Document, Searcher, build_index
+
+# file -> the part of its questions that is taken: PolicyQA and QAMR ask much of few passages
+SOURCES = {
+    **{f"squadshifts-{name}-train": 1.0 for name in ("amazon-reviews", "new-wiki", "reddit")},
+    **{"policyqa-dev": 0.5, "policyqa-test": 0.5, "qamr-dev": 0.5},
+}
+BESIDE, WITHOUT = 0.25, 0.3  # of the questions: with a wrong passage too; again with only one
+NEAREST = 10  # retrieved passages, of which the wrong ones are drawn
+HELD_OUT = 12  # one of so many SquadShifts passages is for tuning
+
+
+def questions(name: str, share: float, chance: np.random.Generator) -> list[dict]:
+    rows = parquet.read_table(DATA / f"qa/{name}.parquet").to_pylist()
+    rows = [rows[n] for n in sorted(chance.permutation(len(rows))[: int(len(rows) * share)])]
+    kept = []
+    for row in rows:
+        answers = [answer for answer in row["answers"] if answer in row["context"]]
+        if row["question"].strip() and answers:
+            kept.append(
+                {"question": row["question"], "context": row["context"], "answers": answers}
+            )
+    return kept
+
+
+def with_wrong(rows: list[dict], chance: np.random.Generator) -> None:
+    """Give each question a passage that was retrieved for it and has none of its answers."""
+    contexts = list(dict.fromkeys(row["context"] for row in rows))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        build_index((Document(str(number), text) for number, text in enumerate(contexts)), path)
+        searcher = Searcher(path)
+        found = searcher.search_batch([row["question"] for row in rows], NEAREST)
+    for row, hits in zip(rows, found, strict=True):
+        wrong = [h.text for h in hits if not any(answer in h.text for answer in row["answers"])]
+        row["wrong"] = wrong[chance.integers(len(wrong))] if wrong else None
+
+
+def examples(row: dict, chance: np.random.Generator, *, tuning: bool) -> list[dict]:
+    question, answers = row["question"], row["answers"]
+    passages = [row["context"]]
+    draw = chance.random()
+    if row["wrong"] and draw < BESIDE and not tuning:
+        passages.insert(int(chance.integers(2)), row["wrong"])
+    right = {"question": question, "passages": passages, "answers": answers}
+    nothing = {"question": question, "passages": [row["wrong"]], "answers": []}
+    if tuning:
+        return [nothing] if row["wrong"] and draw < 0.5 else [right]
+    again = row["wrong"] and chance.random() < WITHOUT
+    return [right, nothing] if again else [right]
+
+
+def held_out(name: str, context: str) -> bool:
+    return name.startswith("squad") and crc32(context.encode()) % HELD_OUT == 0
+
+
+def main(folder: Path, share: float) -> None:
+    chance = np.random.default_rng(SEED)
+    folder.mkdir(parents=True, exist_ok=True)
+    train, tune = [], []
+    for name, part in SOURCES.items():
+        rows = questions(name, part * share, chance)
+        for held, into in ((False, train), (True, tune)):
+            some = [row for row in rows if held == held_out(name, row["context"])]
+            if some:
+                with_wrong(some, chance)
+            for row in some:
+                into += examples(row, chance, tuning=held)
+        print(f"{name}: {len(rows)} questions", file=sys.stderr)
+    for name, lines in (("train", train), ("tune", tune)):
+        write_lines(folder / f"{name}.jsonl", [lines[n] for n in chance.permutation(len(lines))])
+        empty = sum(not line["answers"] for line in lines)
+        print(f"{name}.jsonl: {len(lines)} examples, {empty} without answer", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 1.0)
