@@ -61,8 +61,9 @@ def passages_of(record: Record) -> list[str]:
     if not isinstance(found, str | list):
         raise ValueError(f"{record.where}: 'context' must be a text or a list of texts")
     given = [found] if isinstance(found, str) else found
-    passages = [each.get("text") if isinstance(each, dict) else each for each in given]
-    if not all(isinstance(each, str) for each in passages):
+    texts = [each.get("text") if isinstance(each, dict) else each for each in given]
+    passages = [text for text in texts if isinstance(text, str)]
+    if len(passages) < len(given):
         raise ValueError(f"{record.where}: every passage must be a text or have one as 'text'")
     if not any(passages):
         raise ValueError(f"{record.where}: expected a passage; there is none")
