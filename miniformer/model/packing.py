@@ -85,7 +85,10 @@ PRECISIONS: dict[str, tuple[Callable[[nn.Linear], nn.Module], torch.dtype]] = {
 
 # Without a gradient to keep, an activation may overwrite its input: a wide one is then not paid
 # for with fresh pages of memory.
-IN_PLACE: dict[Activation, Activation] = {ACTIVATIONS["relu"]: torch.relu_}
+IN_PLACE: dict[Activation, Activation] = {
+    ACTIVATIONS["relu"]: torch.relu_,
+    ACTIVATIONS["gelu"]: torch.ops.aten.gelu_,
+}
 
 
 def pack(model: Model, precision: str = "float32") -> Model:
