@@ -2,9 +2,11 @@
 
 From the data whose licence lets a model trained on it be shared: SquadShifts' train splits, QAMR
 and PolicyQA. Each question stands beside its passage, alone or with a retrieved one that does not
-have its answer; some stand beside such a passage only and have no answer. ``tune.jsonl`` holds
-questions on passages that ``train.jsonl`` has none of, half of them without an answer; ``SHARE``
-(default 1) takes that part of the questions only.
+have its answer; some stand beside such a passage only and have no answer. ``crowd.jsonl`` has the
+same questions among the passages nearest to them, as they come from an index. ``tune.jsonl`` holds
+questions on passages that the others have none of, half of them without an answer; so does
+``tune-asked.jsonl``, to be asked of an index of ``tune-passages.jsonl``. ``SHARE`` (default 1)
+takes that part of the questions only.
 """
 
 import sys
@@ -26,6 +28,7 @@ SOURCES = {
 }
 BESIDE, WITHOUT = 0.25, 0.3  # of the questions: with a wrong passage too; again with only one
 NEAREST = 10  # retrieved passages, of which the wrong ones are drawn
+CROWD = 3  # passages of a question in crowd.jsonl
 HELD_OUT = 12  # one of so many SquadShifts passages is for tuning
 
 
@@ -52,6 +55,7 @@ def with_wrong(rows: list[dict], chance: np.random.Generator) -> None:
         found = searcher.search_batch([row["question"] for row in rows], NEAREST)
     for row, hits in zip(rows, found, strict=True):
         wrong = [h.text for h in hits if not any(answer in h.text for answer in row["answers"])]
+        row["nearest"] = wrong[:CROWD]
         row["wrong"] = wrong[chance.integers(len(wrong))] if wrong else None
 
 
@@ -69,6 +73,27 @@ def examples(row: dict, chance: np.random.Generator, *, tuning: bool) -> list[di
     return [right, nothing] if again else [right]
 
 
+def crowd(row: dict, chance: np.random.Generator) -> dict:
+    """A question among the passages nearest to it, its own one of them or not."""
+    passages, answers = row["nearest"], []
+    if len(passages) < CROWD or chance.random() >= WITHOUT:
+        passages, answers = [row["context"], *passages[: CROWD - 1]], row["answers"]
+    passages = [passages[n] for n in chance.permutation(len(passages))]
+    return {"question": row["question"], "passages": passages, "answers": answers}
+
+
+def tuning_index(folder: Path, rows: list[dict]) -> None:
+    """Half of the passages for an index, and questions on all of them."""
+    kept = {row["context"] for row in rows if crc32(row["context"][::-1].encode()) % 2}
+    write_lines(
+        folder / "tune-passages.jsonl",
+        [{"id": str(number), "text": text} for number, text in enumerate(sorted(kept))],
+    )
+    asked = [row | {"answers": row["answers"] if row["context"] in kept else []} for row in rows]
+    names = ("question", "context", "answers")
+    write_lines(folder / "tune-asked.jsonl", [{n: row[n] for n in names} for row in asked])
+
+
 def held_out(name: str, context: str) -> bool:
     return name.startswith("squad") and crc32(context.encode()) % HELD_OUT == 0
 
@@ -76,17 +101,21 @@ def held_out(name: str, context: str) -> bool:
 def main(folder: Path, share: float) -> None:
     chance = np.random.default_rng(SEED)
     folder.mkdir(parents=True, exist_ok=True)
-    train, tune = [], []
+    train, tune, learned, tuning = [], [], [], []
     for name, part in SOURCES.items():
         rows = questions(name, part * share, chance)
         for held, into in ((False, train), (True, tune)):
             some = [row for row in rows if held == held_out(name, row["context"])]
             if some:
                 with_wrong(some, chance)
+            (tuning if held else learned).extend(some)
             for row in some:
                 into += examples(row, chance, tuning=held)
         print(f"{name}: {len(rows)} questions", file=sys.stderr)
-    for name, lines in (("train", train), ("tune", tune)):
+    tuning_index(folder, tuning)
+    other = np.random.default_rng(SEED + 1)
+    crowded = [crowd(row, other) for row in learned]
+    for name, lines in (("train", train), ("tune", tune), ("crowd", crowded)):
         write_lines(folder / f"{name}.jsonl", [lines[n] for n in chance.permutation(len(lines))])
         empty = sum(not line["answers"] for line in lines)
         print(f"{name}.jsonl: {len(lines)} examples, {empty} without answer", file=sys.stderr)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from indexes.errors import (
+        ForkedError,
         IndexCorrupt,
         IndexExists,
         IndexLocked,
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
         IndexWriteFailed,
         RetrievalError,
         VectorError,
+        WhereError,
     )
     from indexes.manifest import Content, Manifest, read_manifest
     from indexes.view import View
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Content": "manifest",
+    "ForkedError": "errors",
     "IndexCorrupt": "errors",
     "IndexExists": "errors",
     "IndexLocked": "errors",
@@ -33,10 +36,12 @@ _HOMES = {
     "RetrievalError": "errors",
     "VectorError": "errors",
     "View": "view",
+    "WhereError": "errors",
     "read_manifest": "manifest",
 }
 __all__ = [
     "Content",
+    "ForkedError",
     "IndexCorrupt",
     "IndexExists",
     "IndexLocked",
@@ -49,6 +54,7 @@ __all__ = [
     "RetrievalError",
     "VectorError",
     "View",
+    "WhereError",
     "read_manifest",
 ]
 

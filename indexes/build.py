@@ -1,15 +1,15 @@
 """The rows of an unpublished build, in order: closed segments and one that grows."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from indexes.deletions import with_dead
 from indexes.durable import sync_folder
 from indexes.errors import IndexCorrupt
-from indexes.growing import GrowingSegment, write_hashed
-from indexes.layout import U32, Vectors
+from indexes.growing import GrowingSegment
+from indexes.layout import Vectors
 from indexes.manifest import NAME, SegmentEntry
 from indexes.segment import Segment
 
@@ -19,9 +19,12 @@ SEGMENT_ROWS = 1_000_000
 class Build:
     """A list of rows that outgrows memory."""
 
-    def __init__(self, folder: Path, dim: int, entries: Sequence[SegmentEntry]) -> None:
+    def __init__(
+        self, folder: Path, dim: int, dtype: str, entries: Sequence[SegmentEntry] = ()
+    ) -> None:
         self._folder = folder
-        self._dim = dim
+        self._dim, self._dtype = dim, dtype
+        self._killed: set[int] = set()
         self._closed: list[Segment] = []
         self._growing: GrowingSegment | None = None
         try:
@@ -35,13 +38,16 @@ class Build:
 
     def _reopen(self, entry: SegmentEntry) -> None:
         if "rows" in entry.files:
-            self._closed.append(Segment(self._folder, entry, self._dim))
+            self._closed.append(self._opened(entry))
             self._closed[-1].check_every_byte()
         elif self._growing is not None:
             raise IndexCorrupt(f"{self._folder / NAME} names two segments that still grow")
         else:
-            self._growing = GrowingSegment.reopen(self._folder, entry, self._dim)
+            self._growing = GrowingSegment.reopen(self._folder, entry, self._dim, self._dtype)
             self._growing.cut_tail()
+
+    def _opened(self, entry: SegmentEntry) -> Segment:
+        return Segment(self._folder, entry, self._dim, self._dtype)
 
     def __len__(self) -> int:
         return self._closed_rows + (self._growing.rows if self._growing else 0)
@@ -69,19 +75,24 @@ class Build:
                 break
             first -= segment.rows
             row = segment.find(row_id)
-        return None if row is None else first + row
+        return None if row is None or first + row in self._killed else first + row
+
+    def kill(self, position: int) -> None:
+        """Leave out a row, and those with its id before it."""
+        self._killed.add(position)
 
     def append(self, vectors: Vectors, ids: Sequence[str], payloads: Sequence[bytes]) -> None:
         """Add rows: float32 [n, dim], and an id and a payload each."""
         if self._growing is None:
-            self._growing = GrowingSegment.create(self._folder, len(self._closed) + 1, self._dim)
+            number = len(self._closed) + 1
+            self._growing = GrowingSegment.create(self._folder, number, self._dim, self._dtype)
         self._growing.append(vectors, ids, payloads)
         if self._growing.rows >= SEGMENT_ROWS:
             self._close_growing()
 
     def _close_growing(self) -> None:
         if self._growing is not None:
-            self._closed.append(Segment(self._folder, self._growing.close(), self._dim))
+            self._closed.append(self._opened(self._growing.close()))
             self._growing = None
 
     def checkpoint(self) -> tuple[SegmentEntry, ...]:
@@ -92,23 +103,16 @@ class Build:
     def close(self, generation: int) -> tuple[SegmentEntry, ...]:
         """Finish every segment; of rows with one id only the last stays live."""
         self._close_growing()
-        entries = []
+        entries, first = [], 0
         for at, segment in enumerate(self._closed):
             dead = _replaced_within(segment)
+            dead |= {p - first for p in self._killed if 0 <= p - first < segment.rows}
             for newer in self._closed[at + 1 :]:
                 dead |= _replaced_by(segment, newer)
-            entries.append(self._with_dead(segment.entry, dead, generation))
+            entries.append(with_dead(self._folder, segment.entry, dead, generation))
+            first += segment.rows
         sync_folder(self._folder)
         return tuple(entries)
-
-    def _with_dead(self, entry: SegmentEntry, dead: set[int], generation: int) -> SegmentEntry:
-        if not dead:
-            return entry
-        suffix = f"{generation:08d}.del"
-        path = self._folder / f"{entry.name}.{suffix}"
-        path.unlink(missing_ok=True)  # left by a commit that was cut short
-        written = write_hashed(path, [np.array(sorted(dead), U32).tobytes()])
-        return replace(entry, files={**entry.files, suffix: written}, dead=len(dead))
 
     def abandon(self) -> None:
         """Close the files and leave them as they are."""

@@ -8,7 +8,9 @@ RetrievalError
 ├── IndexCorrupt       a file is damaged; the message names it
 ├── IndexLocked        another process is writing
 ├── IndexWriteFailed   the disk refused (full, read-only, failing)
-└── VectorError        a vector that is zero, not finite, or of the wrong width
+├── ForkedError        opened before a fork and used in the child
+├── VectorError        a vector that is zero, not finite, or of the wrong width
+└── WhereError         a filter that cannot be read, or does not fit the columns
 """
 
 
@@ -44,5 +46,13 @@ class IndexWriteFailed(RetrievalError):
     """The disk refused a write; what was published before is untouched."""
 
 
+class ForkedError(RetrievalError, RuntimeError):
+    """What was opened before a fork is used in the child, where FAISS and torch would hang."""
+
+
 class VectorError(RetrievalError, ValueError):
     """A vector that cannot be stored or searched for."""
+
+
+class WhereError(RetrievalError, ValueError):
+    """A filter that cannot be read, or does not fit the columns; the message points at it."""

@@ -42,7 +42,8 @@ def _candidates(parts: Parts, queries: Vectors, k: int) -> list[Positions]:
     first = 0
     for vectors, dead in parts:
         for start in range(0, len(vectors), BLOCK):
-            block = queries @ vectors[start : start + BLOCK].T  # [queries, block]
+            rows = np.asarray(vectors[start : start + BLOCK], np.float32)
+            block = queries @ rows.T  # [queries, block]
             if not np.isfinite(block.sum()):
                 block[~np.isfinite(block)] = np.inf
             if dead is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from indexes.durable import open_plain, sync_file, sync_folder, write_new
 from indexes.errors import IndexCorrupt
 from indexes.keys import KeyTable
-from indexes.layout import U32, U64, VECTOR, Vectors, id_of, key_of, row_crc
+from indexes.layout import U32, U64, VECTORS, Vectors, id_of, key_of, row_crc
 from indexes.manifest import FileEntry, SegmentEntry
 
 KINDS = ("vec", "docs")
@@ -25,8 +25,9 @@ class GrowingSegment:
     :meth:`close` (24 bytes a row).
     """
 
-    def __init__(self, folder: Path, name: str, dim: int, mode: str) -> None:
+    def __init__(self, folder: Path, name: str, dim: int, dtype: str, mode: str) -> None:
         self.name = name
+        self._stored = VECTORS[dtype]
         self._folder = folder
         self._dim = dim
         self._hashes = {kind: hashlib.sha256() for kind in KINDS}
@@ -42,9 +43,9 @@ class GrowingSegment:
             raise
 
     @classmethod
-    def create(cls, folder: Path, number: int, dim: int) -> "GrowingSegment":
+    def create(cls, folder: Path, number: int, dim: int, dtype: str) -> "GrowingSegment":
         """Begin an empty segment under a name that was never used before."""
-        segment = cls(folder, f"{number:08d}-{secrets.token_hex(4)}", dim, "x+b")
+        segment = cls(folder, f"{number:08d}-{secrets.token_hex(4)}", dim, dtype, "x+b")
         try:
             sync_folder(folder)
         except OSError:
@@ -54,13 +55,13 @@ class GrowingSegment:
 
     @classmethod
     def reopen(
-        cls, folder: Path, entry: SegmentEntry, dim: int, rows: int | None = None
+        cls, folder: Path, entry: SegmentEntry, dim: int, dtype: str, rows: int | None = None
     ) -> "GrowingSegment":
         """Take up a checkpoint, or its first ``rows`` rows; :meth:`cut_tail` comes next.
 
         What the checkpoint covers is hashed again: IndexCorrupt when it has changed.
         """
-        segment = cls(folder, entry.name, dim, "r+b")
+        segment = cls(folder, entry.name, dim, dtype, "r+b")
         try:
             segment._read_back(entry, entry.rows if rows is None else rows)
         except BaseException:
@@ -77,7 +78,7 @@ class GrowingSegment:
                 )
             file.seek(0)
         for _ in range(rows):
-            vector = self._files["vec"].read(self._dim * VECTOR.itemsize)
+            vector = self._files["vec"].read(self._dim * self._stored.itemsize)
             line = self._files["docs"].readline()
             try:
                 row_id = id_of(line)
@@ -100,11 +101,11 @@ class GrowingSegment:
         return len(self._crcs)
 
     def _sizes(self) -> tuple[int, int]:
-        return self.rows * self._dim * VECTOR.itemsize, self._offsets[-1]
+        return self.rows * self._dim * self._stored.itemsize, self._offsets[-1]
 
     def append(self, vectors: Vectors, ids: Sequence[str], payloads: Sequence[bytes]) -> None:
         """Add rows: float32 [n, dim], and an id and a payload each."""
-        raw = [vector.tobytes() for vector in vectors.astype(VECTOR)]
+        raw = [vector.tobytes() for vector in vectors.astype(self._stored)]
         lines = [payload + b"\n" for payload in payloads]
         self._files["vec"].write(b"".join(raw))
         self._files["docs"].write(b"".join(lines))

@@ -1,6 +1,6 @@
 """How a segment's rows lie in its files.
 
-``.vec``   float32 little-endian [rows, dim]
+``.vec``   float32 or float16, little-endian [rows, dim]
 ``.docs``  the payloads, UTF-8 JSON objects with an "id", one a line
 ``.rows``  offsets u64 [rows + 1] into .docs · keys u64 [rows], sorted · CRCs u32 [rows] ·
            rows u32 [rows], the row of each key
@@ -10,13 +10,18 @@
 import hashlib
 import json
 import zlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 LONGEST_ROW = 64 * 2**20  # bytes of one payload
 
-VECTOR = np.dtype("<f4")
+# What a manifest's dtype means in ``.vec``.
+VECTORS: dict[str, np.dtype[np.floating[Any]]] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+}
 U64 = np.dtype("<u8")
 U32 = np.dtype("<u4")
 

@@ -13,13 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from indexes.durable import open_plain, replace_file
-from indexes.errors import IndexCorrupt, IndexNotFound, IndexTooNew, IndexUnfinished
+from indexes.errors import (
+    IndexCorrupt,
+    IndexNotFound,
+    IndexTooNew,
+    IndexUnfinished,
+    IndexWriteFailed,
+)
+from indexes.layout import VECTORS
 
 FORMAT = 1
 NAME = "MANIFEST"
-MAX_BYTES = 64 * 2**20
+# What a stranger's manifest may cost: its JSON takes up to 12 times its bytes in memory.
+MAX_BYTES = 12 * 2**20
+MAX_VALUES = 500_000
 MAX_DIM = 65_536
 MAX_ROWS = 2**31
+MAX_FILE = 2**63  # bytes
+LONGEST_REASON = 200  # characters of an error that may quote what a stranger wrote
 OURS = re.compile(r"\d{8}-[0-9a-f]{8}")  # the names of segments
 OUR_FILES = re.compile(OURS.pattern + r"\.[a-z0-9_.]+")
 
@@ -85,8 +96,16 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the folder's manifest; every file it names must be on disk already."""
+    """Replace the folder's manifest; every file it names must be on disk already.
+
+    IndexWriteFailed when it would be larger than a reader accepts.
+    """
     text = json.dumps({"format": FORMAT, **asdict(manifest)}, allow_nan=False).encode()
+    if not _is_small(text):
+        raise IndexWriteFailed(
+            f"{folder / NAME} would be larger than {MAX_BYTES >> 20} MiB or {MAX_VALUES:,} values; "
+            "give the same corpus in fewer files"
+        )
     replace_file(folder / NAME, b"%s\n%s\n" % (text, hashlib.sha256(text).hexdigest().encode()))
 
 
@@ -102,13 +121,27 @@ def read_manifest(folder: Path) -> Manifest:
             raw = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise _no_index(folder) from None
-    text, _, digest = raw.removesuffix(b"\n").rpartition(b"\n")
-    if len(raw) > MAX_BYTES or hashlib.sha256(text).hexdigest().encode() != digest:
+    cut = raw.rfind(b"\n", 0, -1)
+    text, digest, size = raw[:cut], raw[cut + 1 :].removesuffix(b"\n"), len(raw)
+    del raw  # it may be large, and is copied in parsing
+    if size > MAX_BYTES or hashlib.sha256(text).hexdigest().encode() != digest:
         raise IndexCorrupt(
             f"{path} is damaged: its content does not match its checksum; restore the folder "
             "from a copy, or remove it and build the index again"
         )
     return _parse(text, path)
+
+
+def published(folder: Path, manifest: Manifest) -> Content:
+    """What readers see; IndexUnfinished or IndexNotFound where that is nothing yet."""
+    if manifest.published is not None:
+        return manifest.published
+    if manifest.pending is None:
+        raise IndexNotFound(f"{folder} holds an empty manifest; build the index again")
+    raise IndexUnfinished(
+        f"{folder} is not finished ({manifest.pending.rows} rows so far); "
+        "run the same command again to go on"
+    )
 
 
 def _no_index(folder: Path) -> IndexNotFound | IndexUnfinished:
@@ -132,19 +165,31 @@ def only_ours(folder: Path) -> bool:
 
 def _parse(text: bytes, path: Path) -> Manifest:
     try:
+        if not (text.isascii() and _is_small(text)):
+            raise ValueError(f"more than {MAX_VALUES:,} values, or not ASCII")
         record = json.loads(text, parse_constant=_refuse_constant)
-        if _count(record["format"]) > FORMAT:
+        if (found := _count(record.pop("format"))) == 0:
+            raise ValueError("there is no format 0")
+        if found > FORMAT:
             raise IndexTooNew(
-                f"{path.parent} is in format {record['format']}; this version reads {FORMAT}: "
+                f"{path.parent} is in format {str(found)[:40]}; this version reads {FORMAT}: "
                 "upgrade miniformer-retrieval"
             )
         return Manifest(
-            generation=_count(record["generation"]),
-            published=_content(record["published"]),
-            pending=_content(record["pending"]),
+            _count(record.pop("generation")),
+            _content(record.pop("published")),
+            _content(record.pop("pending")),
+            **record,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise IndexCorrupt(f"{path} is not a manifest of format {FORMAT}: {error!r}") from None
+        reason = repr(error)[:LONGEST_REASON]
+        raise IndexCorrupt(f"{path} is not a manifest of format {FORMAT}: {reason}") from None
+
+
+def _is_small(text: bytes) -> bool:
+    """Whether JSON is within the limits, judged before it is parsed."""
+    room = MAX_BYTES - 128  # for the checksum
+    return len(text) < room and sum(map(text.count, (b",", b"[", b"{"))) < MAX_VALUES
 
 
 def _refuse_constant(name: str) -> Any:
@@ -157,18 +202,32 @@ def _content(record: Mapping[str, Any] | None) -> Content | None:
     content = Content(**{**record, "segments": tuple(map(_segment, record["segments"]))})
     if not 1 <= _count(content.dim) <= MAX_DIM:
         raise ValueError(f"dim {content.dim} is not in 1…{MAX_DIM}")
-    if content.dtype != "float32":
+    if content.dtype not in VECTORS:
         raise ValueError(f"unknown dtype {content.dtype!r}")
     if not isinstance(content.model["fingerprint"], str):
         raise ValueError("the model has no fingerprint")
+    if len({segment.name for segment in content.segments}) < len(content.segments):
+        raise ValueError("two segments have one name")
+    _check_kept(content)
     return content
 
 
+def _check_kept(content: Content) -> None:
+    """ValueError or TypeError when what is only kept has not the type that it is given."""
+    entries = [*content.schema, *content.probes]
+    if not (
+        isinstance(content.kind, str)
+        and isinstance(content.source, dict)
+        and all(isinstance(text, str) for entry in entries for text in {**entry}.values())
+    ):
+        raise ValueError("the kind, the source, the schema or the probes are of another type")
+
+
 def _segment(record: Mapping[str, Any]) -> SegmentEntry:
-    files = {
-        str(suffix): FileEntry(_count(entry["bytes"]), str(entry["sha256"]))
-        for suffix, entry in record["files"].items()
-    }
+    files = {suffix: FileEntry(**entry) for suffix, entry in record["files"].items()}
+    for file in files.values():
+        if _count(file.bytes) >= MAX_FILE or not re.fullmatch("[0-9a-f]{64}", file.sha256):
+            raise ValueError(f"{file} cannot be")
     segment = SegmentEntry(**{**record, "files": files})
     # A name is joined to the folder's path: nothing that could lead out of it may pass.
     for name in (segment.name, *(f"{segment.name}.{suffix}" for suffix in files)):

@@ -1,6 +1,7 @@
 """One immutable run of rows, mapped read-only."""
 
 import hashlib
+import logging
 import mmap
 import os
 from pathlib import Path
@@ -10,8 +11,12 @@ import numpy.typing as npt
 
 from indexes.durable import open_plain
 from indexes.errors import IndexCorrupt
-from indexes.layout import U32, U64, VECTOR, Vectors, id_of, key_of, row_crc, rows_bytes
+from indexes.layout import U32, U64, VECTORS, Vectors, id_of, key_of, row_crc, rows_bytes
 from indexes.manifest import SegmentEntry
+
+COLUMNS, GRAPH = "cols.parquet", "ann"
+DERIVED = (COLUMNS, GRAPH)  # can be made again from the rows
+log = logging.getLogger(__name__)
 
 
 class Segment:
@@ -21,16 +26,25 @@ class Segment:
     IndexCorrupt names the file that does not fit.
     """
 
-    def __init__(self, folder: Path, entry: SegmentEntry, dim: int) -> None:
+    def __init__(self, folder: Path, entry: SegmentEntry, dim: int, dtype: str = "float32") -> None:
         self.entry = entry
         self.rows = entry.rows
         self._folder = folder
-        self._maps = {suffix: self._map(suffix, file.bytes) for suffix, file in entry.files.items()}
+        truth = {suffix: f.bytes for suffix, f in entry.files.items() if suffix not in DERIVED}
+        self._maps = {suffix: self._map(suffix, size) for suffix, size in truth.items()}
+        self._derived: dict[str, mmap.mmap | bytes | None] = {}
+        self._confirmed: set[str] = set()
+        for suffix in entry.files.keys() & set(DERIVED):
+            try:
+                self._derived[suffix] = self._map(suffix, entry.files[suffix].bytes)
+            except (FileNotFoundError, IndexCorrupt) as error:
+                self.go_without(suffix, str(error))
         n = entry.rows
-        self._require("vec", n * dim * VECTOR.itemsize)
+        stored = VECTORS[dtype]
+        self._require("vec", n * dim * stored.itemsize)
         self._require("rows", rows_bytes(n))
         self._require("docs", None)
-        self.vectors: Vectors = np.frombuffer(self._maps["vec"], VECTOR).reshape(n, dim)
+        self.vectors: Vectors = np.frombuffer(self._maps["vec"], stored).reshape(n, dim)
         index = self._maps["rows"]
         self._offsets = np.frombuffer(index, U64, n + 1)
         self.keys = np.frombuffer(index, U64, n, offset=8 * (n + 1))
@@ -73,16 +87,36 @@ class Segment:
         return dead
 
     def _check_hash(self, suffix: str) -> None:
-        if hashlib.sha256(self._maps[suffix]).hexdigest() != self.entry.files[suffix].sha256:
+        content = self._derived[suffix] if suffix in DERIVED else self._maps[suffix]
+        if hashlib.sha256(content or b"").hexdigest() != self.entry.files[suffix].sha256:
             raise IndexCorrupt(
                 f"{self._path(suffix)} is damaged: its content does not match its checksum; "
                 "restore it from a copy or build the index again"
             )
 
     def check_every_byte(self) -> None:
-        """Hash every file; IndexCorrupt names the first that has changed."""
+        """Hash every file; IndexCorrupt names the first that has changed or is missing."""
         for suffix in self.entry.files:
+            if suffix in DERIVED and self._derived[suffix] is None:
+                raise IndexCorrupt(f"{self._path(suffix)} is missing or damaged")
             self._check_hash(suffix)
+
+    def derived(self, suffix: str) -> mmap.mmap | bytes | None:
+        """The bytes of a derived file, once their checksum has been confirmed; None where there is
+        no such file, or only a damaged one.
+        """
+        if self._derived.get(suffix) is not None and suffix not in self._confirmed:
+            try:
+                self._check_hash(suffix)
+                self._confirmed.add(suffix)
+            except IndexCorrupt as error:
+                self.go_without(suffix, str(error))
+        return self._derived.get(suffix)
+
+    def go_without(self, suffix: str, reason: str) -> None:
+        """Leave a damaged derived file alone from now on, with a warning."""
+        self._derived[suffix] = None
+        log.warning("%s; going on without it", reason)
 
     def payload(self, row: int) -> bytes:
         """A row's payload, once its checksum (which covers the vector too) has been confirmed."""

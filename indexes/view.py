@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from indexes.errors import IndexCorrupt, IndexNotFound, IndexUnfinished, VectorError
-from indexes.exact import Positions, Scores, top_k
+from indexes.errors import IndexCorrupt, VectorError
+from indexes.exact import Positions, Scores, gather, top_k
+from indexes.filtering import Filters, Selected
+from indexes.forks import Process
 from indexes.layout import Vectors
-from indexes.manifest import Content, Manifest, read_manifest
+from indexes.manifest import Content, Manifest, SegmentEntry, published, read_manifest
 from indexes.segment import Segment
 
 if TYPE_CHECKING:
     import faiss
+    import pyarrow.compute as pc
 
+FEW = 4_096  # rows that are picked out to be searched, rather than passed over in a search of all
 ATTEMPTS = 5  # a commit may remove old files between our reading the manifest and opening them
 
 Verify = Literal["auto", "full"]
@@ -37,16 +41,16 @@ class View:
             for segment in self._segments:
                 segment.check_every_byte()
         self._bounds = np.cumsum([0, *(segment.rows for segment in self._segments)])
+        self._process = Process()
+        self._filters = Filters(self._segments, self.content.schema)
         self._parts = [(segment.vectors, segment.dead) for segment in self._segments]
 
     def _open(self) -> tuple[Manifest, Content, list[Segment]]:
         manifest = read_manifest(self.folder)
         for _ in range(ATTEMPTS):
-            if manifest.published is None:
-                raise self._nothing_published(manifest)
-            content = manifest.published
+            content = published(self.folder, manifest)
             try:
-                opened = [Segment(self.folder, entry, content.dim) for entry in content.segments]
+                opened = [self._opened(entry, content) for entry in content.segments]
                 return manifest, content, opened
             except FileNotFoundError as error:
                 newer = read_manifest(self.folder)
@@ -55,32 +59,55 @@ class View:
                 manifest = newer
         raise IndexCorrupt(f"{self.folder} kept changing while it was opened; try again")
 
-    def _nothing_published(self, manifest: Manifest) -> IndexNotFound | IndexUnfinished:
-        if manifest.pending is None:
-            return IndexNotFound(f"{self.folder} holds an empty manifest; build the index again")
-        return IndexUnfinished(
-            f"{self.folder} is not finished ({manifest.pending.rows} rows so far); "
-            "run the same command again to go on"
-        )
+    def _opened(self, entry: SegmentEntry, content: Content) -> Segment:
+        return Segment(self.folder, entry, content.dim, content.dtype)
 
     def __len__(self) -> int:
         """How many rows are live."""
         return self.content.rows
 
-    def search(self, queries: Vectors, k: int) -> tuple[Scores, Positions]:
+    def search(
+        self, queries: Vectors, k: int, *, where: "str | pc.Expression | None" = None
+    ) -> tuple[Scores, Positions]:
         """The nearest live rows: cosines in [-1, 1] and positions, both [n, min(k, rows)].
 
-        ``queries`` is float32 [n, dim], scaled to unit length here. VectorError when the width
-        differs or a row is zero or not finite; ValueError when k < 1; IndexCorrupt when a stored
-        vector is no longer finite.
+        ``queries`` is float32 [n, dim], scaled to unit length here. ``where`` leaves only the rows
+        that a filter selects (see :mod:`indexes.where`). VectorError when the width differs or a
+        row is zero or not finite; ValueError when k < 1; WhereError for what is no filter;
+        IndexCorrupt when a stored vector is no longer finite.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
+        self._process.check()
         queries = unit_rows(queries, self.content.dim)
-        scores, positions = top_k(self._parts, queries, min(k, len(self)))
+        if where is None:
+            scores, positions = top_k(self._parts, queries, min(k, len(self)))
+        else:
+            scores, positions = self._search_selected(queries, k, self._filters.select(where))
         for position in positions[np.isinf(scores)]:
-            self.payload(int(position))  # its checksum no longer holds, which names the file
+            self.payload(int(position))  # where its checksum no longer holds the file is named
+            raise IndexCorrupt(f"{self.folder}: the vector of row {position} is not finite")
         return scores, positions
+
+    def _search_selected(
+        self, queries: Vectors, k: int, selected: Selected
+    ) -> tuple[Scores, Positions]:
+        k = min(k, len(selected.positions))
+        if k == 0:
+            return top_k([], queries, 0)
+        if len(selected.positions) <= FEW:
+            rows = gather(self._parts, selected.positions)
+            scores, places = top_k([(rows, None)], queries, k)
+            return scores, selected.positions[places]
+        parts = [
+            (vectors, ~selected.mask[first : first + len(vectors)])
+            for (vectors, _), first in zip(self._parts, self._bounds, strict=False)
+        ]
+        return top_k(parts, queries, k)
+
+    def select(self, where: "str | pc.Expression") -> Positions:
+        """The positions of the live rows that a filter selects, ascending."""
+        return self._filters.select(where).positions
 
     def payload(self, position: int) -> bytes:
         """The payload of one row; IndexCorrupt when its checksum does not hold."""
@@ -101,13 +128,19 @@ class View:
         dead = [s.dead if s.dead is not None else np.zeros(s.rows, bool) for s in self._segments]
         return np.flatnonzero(~np.concatenate([*dead, np.zeros(0, bool)]))
 
+    def vectors(self, positions: Positions) -> Vectors:
+        """The vectors float32 [n, dim] of rows at ascending positions."""
+        return gather(self._parts, positions).astype(np.float32)
+
     def to_faiss(self) -> "faiss.IndexFlatIP":
         """A FAISS index over the live rows; its ids count through :meth:`positions`."""
         import faiss
 
+        self._process.check()
         index: faiss.IndexFlatIP = faiss.IndexFlatIP(self.content.dim)
         for vectors, dead in self._parts:
-            index.add(np.ascontiguousarray(vectors if dead is None else vectors[~dead]))
+            live = vectors if dead is None else vectors[~dead]
+            index.add(np.ascontiguousarray(live, np.float32))
         return index
 
 

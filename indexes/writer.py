@@ -1,106 +1,99 @@
-"""The one writer of an index folder: an unpublished build grows, then replaces what readers see."""
+"""The one writer of an index folder: it builds, changes and compacts, each in one commit."""
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexes.build import Build
-from indexes.durable import make_folder, refusals
-from indexes.errors import (
-    IndexCorrupt,
-    IndexExists,
-    IndexUnfinished,
-    RetrievalError,
-    VectorError,
-)
+from indexes.compaction import merge, runs_to_merge
+from indexes.derived import with_derived
+from indexes.durable import refusals, sync_folder
+from indexes.errors import IndexCorrupt, IndexUnfinished, IndexWriteFailed
 from indexes.growing import GrowingSegment
-from indexes.layout import LONGEST_ROW, Vectors, id_of
-from indexes.lock import WriterLock
-from indexes.manifest import (
-    NAME,
-    OUR_FILES,
-    Content,
-    Manifest,
-    SegmentEntry,
-    only_ours,
-    read_manifest,
-    write_manifest,
-)
+from indexes.incoming import checked_ids
+from indexes.layout import Vectors
+from indexes.manifest import Content, Manifest, SegmentEntry, read_manifest
+from indexes.session import Session, changeable, check_target
+from indexes.standing import Standing
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 SAME_MODEL = ("fingerprint", "dtype")
-UNIT = (
-    1e-3  # how far from 1 a row's length may be: a reduced precision rounds, a mistake is far off
-)
-
-
-def check_target(folder: Path, *, overwrite: bool) -> None:
-    """Raise IndexExists when a build may not begin in this folder."""
-    if os.path.lexists(folder / NAME):
-        if read_manifest(folder).published is not None and not overwrite:
-            raise IndexExists(
-                f"{folder} already holds an index; give another folder with -i, or build it anew "
-                "with --overwrite (the old one answers until the new one is complete)"
-            )
-    elif folder.exists() and not (folder.is_dir() and only_ours(folder)):
-        raise IndexExists(f"{folder} is not empty and not an index folder; give another with -i")
+log = logging.getLogger(__name__)
 
 
 class IndexWriter:
-    """Builds the content of a folder, in one commit.
+    """Changes the index of a folder, or builds one.
 
-    ``content`` says what is being built (its segments are ignored). A build that was interrupted
-    is taken up where it has the same model; ``len(writer)`` tells how far it came. With
+    With ``content`` it builds what that says (its segments are ignored): an interrupted build is
+    taken up where it has the same model, and ``len(writer)`` tells how far it came. With
     ``overwrite`` a finished index answers until :meth:`commit`, and an unfinished build of another
-    model is dropped. Errors: IndexExists, IndexUnfinished, IndexLocked, IndexCorrupt, and
-    IndexWriteFailed when the disk refuses.
+    model is dropped. Without ``content`` it adds to the index that is there and deletes from it.
+    Nothing is seen by readers, or survives the writer, before :meth:`commit` (or, of a build,
+    :meth:`checkpoint`). Errors: IndexNotFound, IndexExists, IndexUnfinished, IndexLocked,
+    IndexCorrupt, and IndexWriteFailed when the disk refuses.
     """
 
-    def __init__(self, folder: str | Path, content: Content, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, content: Content | None = None, *, overwrite: bool = False
+    ) -> None:
         self.folder = Path(folder)
         self.torn = False  # an add was cut short: only the last checkpoint can be trusted
         self._build: Build | None = None
-        self._manifest = Manifest()
-        with refusals(self.folder):
-            check_target(self.folder, overwrite=overwrite)
-            self._made_folders = make_folder(self.folder)
-            self._lock = WriterLock(self.folder)
+        self._changes = content is None
+
+        def check() -> None:
+            if content is None:
+                changeable(self.folder, read_manifest(self.folder))
+            else:
+                check_target(self.folder, overwrite=overwrite)
+
+        self._session = Session(self.folder, check, make=content is not None)
         try:
             with refusals(self.folder):
-                check_target(self.folder, overwrite=overwrite)  # again, now that nobody else writes
-                if os.path.lexists(self.folder / NAME):
-                    self._manifest = read_manifest(self.folder)
-                self.content = replace(content, segments=())
-                self._build = self._take_up(overwrite)
-                self._remove_orphans()
+                if content is None:
+                    self._stand_on(changeable(self.folder, self._session.manifest))
+                else:
+                    self.content = replace(content, segments=())
+                    self.standing = Standing(self.folder, self.content)
+                    self._build = self._take_up(overwrite)
+                self._session.remove_orphans()
         except BaseException:
             self.close()
             raise
 
+    def _stand_on(self, content: Content) -> None:
+        """Begin a change of what is published."""
+        try:
+            self.content, self.standing = content, Standing(self.folder, content)
+        except FileNotFoundError as error:
+            raise IndexCorrupt(f"{error.filename} is missing") from None
+        self._build = Build(self.folder, content.dim, content.dtype)
+
     def _take_up(self, overwrite: bool) -> Build:
         """Go on with the interrupted build where it has the same model, else begin an empty one."""
-        pending, ours = self._manifest.pending, self.content.model
+        pending, ours = self._session.manifest.pending, self.content.model
         if pending is None:
-            return Build(self.folder, self.content.dim, ())
+            return Build(self.folder, self.content.dim, self.content.dtype)
         try:
             same = all(ours.get(key) == pending.model.get(key) for key in SAME_MODEL)
-            if not same or pending.dim != self.content.dim:
+            if not same or (pending.dim, pending.dtype) != (self.content.dim, self.content.dtype):
                 raise IndexUnfinished(
                     f"{self.folder} holds an unfinished build with another model or dtype "
                     f"({pending.model.get('name')}, {pending.model.get('dtype')})"
                 )
-            build = Build(self.folder, pending.dim, pending.segments)
+            build = Build(self.folder, pending.dim, pending.dtype, pending.segments)
         except (IndexUnfinished, IndexCorrupt) as error:
             if not overwrite:
                 raise type(error)(f"{error}; to start over, pass --overwrite") from error
             # The manifest first: the orphans it no longer names are removed after.
-            self._write(replace(self._manifest, pending=self.content))
-            return Build(self.folder, self.content.dim, ())
+            self._session.write(replace(self._session.manifest, pending=self.content))
+            return Build(self.folder, self.content.dim, self.content.dtype)
         self.content = replace(self.content, segments=pending.segments, source=pending.source)
         return build
 
@@ -113,7 +106,7 @@ class IndexWriter:
         return self._build
 
     def __len__(self) -> int:
-        """How many rows the build holds."""
+        """How many rows the build holds; of a change, those that it adds."""
         return len(self._rows)
 
     def find(self, row_id: str) -> int | None:
@@ -124,51 +117,51 @@ class IndexWriter:
         """The payload of a row of the build."""
         return self._rows.payload(position).removesuffix(b"\n")
 
-    def add(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
-        """Append rows: float32 [n, dim] of unit length and one JSON object with an "id" each.
+    def upsert(self, vectors: Vectors, payloads: Sequence[bytes]) -> None:
+        """Add rows, each in the place of the row with its id: float32 [n, dim] of unit length and
+        one JSON object with an "id" each.
 
         Of rows with one id the last stays. VectorError names a bad row; then nothing of the
         batch is kept.
         """
         vectors = np.asarray(vectors, np.float32)
-        ids = self._checked_ids(vectors, payloads)
+        ids = checked_ids(vectors, payloads, self.content.dim)
         build = self._rows
         self.torn = True
         with refusals(self.folder):
             build.append(vectors, ids, payloads)
+            for row_id in ids:
+                if (place := self.standing.find(row_id)) is not None:
+                    self.standing.kill(place)
         self.torn = False
 
-    def _checked_ids(self, vectors: Vectors, payloads: Sequence[bytes]) -> list[str]:
-        """The ids of rows that may be stored; VectorError for those that may not."""
-        if vectors.shape != (len(payloads), self.content.dim):
-            raise VectorError(
-                f"expected vectors of shape [{len(payloads)}, {self.content.dim}], "
-                f"got {list(vectors.shape)}"
-            )
-        try:
-            ids = [id_of(payload) for payload in payloads]
-        except ValueError as error:
-            raise VectorError(f"a payload is {error}") from None
-        if any(b"\n" in payload for payload in payloads):
-            raise VectorError("a payload holds a line end; write the JSON object on one line")
-        longest = max(map(len, payloads), default=0)
-        if longest >= LONGEST_ROW:
-            raise VectorError(f"a row of {longest} bytes is over the limit of {LONGEST_ROW}")
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT))
-        if len(bad):
-            raise VectorError(
-                f"the vector of {ids[bad[0]]!r} has length {lengths[bad[0]]:.4g}; "
-                "rows must be finite and of unit length"
-            )
-        return ids
+    add = upsert
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete the rows with these ids; how many there were."""
+        build, count = self._rows, 0
+        for row_id in ids:
+            with refusals(self.folder):  # to look for a row may write those before it
+                place, position = self.standing.find(row_id), build.find(row_id)
+            if place is not None:
+                self.standing.kill(place)
+            if position is not None:
+                build.kill(position)
+            count += place is not None or position is not None
+        return count
+
+    def delete_where(self, where: "str | pc.Expression") -> int:
+        """Delete the published rows that a filter selects; how many. WhereError for no filter."""
+        return self.standing.kill_where(where, self.content.schema)
 
     def checkpoint(self, **changes: Any) -> None:
-        """Make every row so far survive; ``changes`` are fields of the content, such as source."""
+        """Make every row of a build so far survive; ``changes`` are fields of the content, such as
+        source.
+        """
         with refusals(self.folder):
             segments = self._rows.checkpoint()
             self.content = replace(self.content, segments=segments, **changes)
-            self._write(replace(self._manifest, pending=self.content))
+            self._session.write(replace(self._session.manifest, pending=self.content))
 
     def cut(self, rows: int) -> None:
         """Keep the first ``rows`` rows of the unfinished build and forget the others."""
@@ -183,65 +176,70 @@ class IndexWriter:
                 rows -= entry.rows
             # The manifest first: a crash between the two must find no more than it names.
             self.content = replace(self.content, segments=tuple(kept))
-            self._write(replace(self._manifest, pending=self.content))
-            self._remove_orphans()
-            self._build = Build(self.folder, self.content.dim, kept)
+            self._session.write(replace(self._session.manifest, pending=self.content))
+            self._session.remove_orphans()
+            self._build = Build(self.folder, self.content.dim, self.content.dtype, kept)
 
     def _beginning(self, entry: SegmentEntry, rows: int) -> SegmentEntry:
-        part = GrowingSegment.reopen(self.folder, entry, self.content.dim, rows)
+        dim, dtype = self.content.dim, self.content.dtype
+        part = GrowingSegment.reopen(self.folder, entry, dim, dtype, rows)
         part.abandon()
         return part.entry()
 
     def commit(self, **changes: Any) -> Content:
-        """Publish the build in one step, remove what it replaces, return what is published."""
+        """Publish in one step, remove what is replaced, return what is published; then the writer
+        stands on it. ``changes`` are fields of the content. Where changes have piled up segments
+        or deleted rows they are compacted, in a commit of its own.
+        """
         with refusals(self.folder):
-            generation = self._manifest.generation + 1
-            segments = self._rows.close(generation)
-            self.content = replace(self.content, segments=segments, **changes)
-            self._write(Manifest(generation, published=self.content))
-            self._remove_orphans()
+            generation = self._session.manifest.generation + 1
+            segments = (*self.standing.entries(generation), *self._rows.close(generation))
+            self._publish(replace(self.content, segments=segments, **changes), generation)
+        if self._changes:
+            try:
+                self.compact(everything=False)
+            except IndexWriteFailed as error:
+                log.warning("not compacted: %s", error)  # the commit stands
+        self._changes = True
         return self.content
 
-    def _write(self, manifest: Manifest) -> None:
-        write_manifest(self.folder, manifest)
-        self._manifest = manifest
-
-    def _remove_orphans(self) -> None:
-        """Delete the files of ours that no manifest names: a crash or a commit left them.
-
-        What is on disk decides: a write that was reported as failed may have taken place.
+    def compact(self, *, everything: bool = True) -> bool:
+        """Copy live rows into fewer segments without deleted ones, in one commit; False where there
+        is nothing to do. Without ``everything`` only where they have piled up. ValueError while a
+        change waits for its commit.
         """
-        exists = os.path.lexists(self.folder / NAME)
-        manifest = read_manifest(self.folder) if exists else Manifest()
-        contents = [manifest.published, manifest.pending]
-        segments = [segment for content in contents if content for segment in content.segments]
-        named = {f"{segment.name}.{suffix}" for segment in segments for suffix in segment.files}
-        for path in self.folder.iterdir():
-            if OUR_FILES.fullmatch(path.name) and path.name not in named:
-                path.unlink(missing_ok=True)
+        if len(self._rows) or self.standing.changed:
+            raise ValueError("commit the change before compacting")
+        runs = runs_to_merge(self.content.segments, everything=everything)
+        if not runs:
+            return False
+        with refusals(self.folder):
+            generation = self._session.manifest.generation + 1
+            segments = list(self.content.segments)
+            for first, behind in reversed(runs):
+                segments[first:behind] = merge(
+                    self.folder, self.content, segments[first:behind], generation
+                )
+            self._publish(replace(self.content, segments=tuple(segments)), generation)
+        return True
+
+    def _publish(self, content: Content, generation: int) -> None:
+        whole = tuple(with_derived(self.folder, entry, content) for entry in content.segments)
+        content = replace(content, segments=whole)
+        sync_folder(self.folder)
+        self._session.write(Manifest(generation, published=content))
+        self._session.remove_orphans()
+        self._stand_on(content)
 
     def close(self) -> None:
         """Let go of the folder; a build without a checkpoint leaves nothing behind."""
         if self._build is not None:
             self._build.abandon()
             self._build = None
-        try:
-            with suppress(OSError, RetrievalError):
-                self._remove_orphans()
-                if not os.path.lexists(self.folder / NAME):
-                    (self.folder / "LOCK").unlink()
-                    for folder in self._made_folders:
-                        folder.rmdir()
-        finally:
-            self._lock.release()
+        self._session.close()
 
     def __enter__(self) -> "IndexWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

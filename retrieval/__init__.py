@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from indexes.errors import (
+        ForkedError,
         IndexCorrupt,
         IndexExists,
         IndexLocked,
@@ -15,26 +16,33 @@ if TYPE_CHECKING:
         IndexWriteFailed,
         RetrievalError,
         VectorError,
+        WhereError,
     )
     from retrieval.assembly import Encoder
     from retrieval.building import build_index
+    from retrieval.changing import change_index, delete_rows
+    from retrieval.checking import check_index
     from retrieval.corpus import read_corpus
     from retrieval.documents import Answer, Citation, Document, Hit, Qrel
     from retrieval.encoding import TextEncoder
     from retrieval.errors import CorpusError, ModelError, QueryError, TrainingError
+    from retrieval.exchange import export_index
     from retrieval.generating import Finding, Generator, Reader, Span
+    from retrieval.importing import import_index
     from retrieval.readers import open_generator
-    from retrieval.report import BuildReport
+    from retrieval.report import BuildReport, ChangeReport
     from retrieval.searcher import Searcher
 
 _HOMES = {
     "Answer": "retrieval.documents",
     "BuildReport": "retrieval.report",
+    "ChangeReport": "retrieval.report",
     "Citation": "retrieval.documents",
     "CorpusError": "retrieval.errors",
     "Document": "retrieval.documents",
     "Encoder": "retrieval.assembly",
     "Finding": "retrieval.generating",
+    "ForkedError": "indexes.errors",
     "Generator": "retrieval.generating",
     "Hit": "retrieval.documents",
     "IndexCorrupt": "indexes.errors",
@@ -54,18 +62,26 @@ _HOMES = {
     "TextEncoder": "retrieval.encoding",
     "TrainingError": "retrieval.errors",
     "VectorError": "indexes.errors",
+    "WhereError": "indexes.errors",
     "build_index": "retrieval.building",
+    "change_index": "retrieval.changing",
+    "check_index": "retrieval.checking",
+    "delete_rows": "retrieval.changing",
+    "export_index": "retrieval.exchange",
+    "import_index": "retrieval.importing",
     "open_generator": "retrieval.readers",
     "read_corpus": "retrieval.corpus",
 }
 __all__ = [
     "Answer",
     "BuildReport",
+    "ChangeReport",
     "Citation",
     "CorpusError",
     "Document",
     "Encoder",
     "Finding",
+    "ForkedError",
     "Generator",
     "Hit",
     "IndexCorrupt",
@@ -85,7 +101,13 @@ __all__ = [
     "TextEncoder",
     "TrainingError",
     "VectorError",
+    "WhereError",
     "build_index",
+    "change_index",
+    "check_index",
+    "delete_rows",
+    "export_index",
+    "import_index",
     "open_generator",
     "read_corpus",
 ]

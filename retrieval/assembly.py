@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from indexes.forks import Process
 from miniformer.minilm.devices import pick_device, pick_dtype
 from miniformer.minilm.folder import read_spec
 from miniformer.minilm.mini_lm_model import SentenceTransformer
@@ -88,6 +89,7 @@ class Encoder:
         device: str,
         max_length: int | None,
     ) -> None:
+        self._process = Process()
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         self._name = found.name
@@ -167,6 +169,7 @@ class Encoder:
         return self._tokenizer.offsets(text)
 
     def _encode(self, texts: Sequence[str], prompt_name: str) -> tuple[Vectors, Counts]:
+        self._process.check()
         check_texts(texts)
         prompt = self._spec.prompts.get(prompt_name, "")
         prompted = [prompt + text for text in texts]

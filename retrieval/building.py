@@ -1,27 +1,29 @@
 """Documents to an index folder: in windows, with checkpoints, taken up where it stopped."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeGuard, cast
+from typing import Literal
 
 from indexes.errors import IndexUnfinished
 from indexes.manifest import Content
-from indexes.writer import IndexWriter, check_target
-from retrieval.corpus import Corpus, OnError, from_documents, read_corpus
+from indexes.session import check_target
+from indexes.writer import IndexWriter
+from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, dropped_in, to_payload, with_dropped
 from retrieval.encoding import WINDOW, TextEncoder, model_record
 from retrieval.errors import CorpusError, RowProblem
 from retrieval.probes import make_probes
 from retrieval.report import BuildReport, Progress
+from retrieval.rows import Columns
 from retrieval.schema import Schema
 
 OnDuplicate = Literal["error", "first", "last"]
 ON_DUPLICATE = ("error", "first", "last")
-Source = str | Path | Sequence[str | Path] | Iterable[Document]
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
+LISTED = 1_000  # files that the manifest names
 WINDOW_BYTES = 64 * 2**20  # a window of long texts ends early
 
 
@@ -39,32 +41,26 @@ def build_index(
     title_column: str | None = None,
     metadata_columns: Sequence[str] | None = None,
     on_error: OnError = "raise",
+    rejects: str | Path | None = None,
     on_duplicate: OnDuplicate = "error",
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
-    """Index files (a path, a glob, ``-``, or several) or any iterable of Documents.
+    """Index files (a path, a glob, a folder of Parquet, ``-``, or several), a table (whatever has
+    ``__arrow_c_stream__``: Arrow, pandas, polars) or any iterable of Documents.
 
     Interrupted, it goes on where it stopped when it is called with the same arguments again; until
     it is complete, ``folder`` answers as before. ``encoder`` takes the place of ``model``,
-    ``max_length``, ``device`` and ``dtype``. ``on_duplicate`` says which row of one id stays.
+    ``max_length``, ``device`` and ``dtype``. ``on_duplicate`` says which row of one id stays;
+    rows that ``on_error="skip"`` passes over go to the file ``rejects`` as JSON lines.
     Errors: CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked, IndexWriteFailed.
     """
     started = time.monotonic()
     if on_duplicate not in ON_DUPLICATE:
         raise ValueError(f"on_duplicate must be one of {ON_DUPLICATE}, got {on_duplicate!r}")
     check_target(Path(folder), overwrite=overwrite)
-    if _is_paths(source):
-        corpus = read_corpus(
-            source,
-            text_column=text_column,
-            id_column=id_column,
-            title_column=title_column,
-            metadata_columns=metadata_columns,
-            on_error=on_error,
-        )
-    else:
-        corpus = from_documents(cast(Iterable[Document], source), on_error=on_error)
+    columns = Columns(text_column, id_column, title_column, metadata_columns)
+    corpus = open_corpus(source, columns, on_error=on_error, rejects=rejects)
     if encoder is None:
         from retrieval.assembly import Encoder  # torch, only where it is needed
 
@@ -73,12 +69,6 @@ def build_index(
     with IndexWriter(folder, content, overwrite=overwrite) as writer:
         build = _Build(writer, encoder, corpus, on_duplicate, progress or (lambda _: None), started)
         return build.run(may_cut=overwrite)
-
-
-def _is_paths(source: Source) -> TypeGuard[str | Path | Sequence[str | Path]]:
-    if isinstance(source, (list, tuple)):
-        return bool(source) and all(isinstance(item, (str, Path)) for item in source)
-    return isinstance(source, (str, Path))
 
 
 class _Build:
@@ -213,11 +203,13 @@ class _Build:
     def _commit(self) -> BuildReport:
         self._writer.checkpoint(source=self._rules)  # a failure from here on costs no row
         files = [{"name": file.shown, "bytes": file.size} for file in self._corpus.files]
+        rest = {"more_files": len(files) - LISTED} if len(files) > LISTED else {}
         content = self._writer.commit(
             schema=self._schema.fields(),
             probes=make_probes(self._encoder),
             source={
-                "files": files,
+                "files": files[:LISTED],
+                **rest,
                 "skipped": self._corpus.skipped,
                 "truncated": self._report.truncated,
                 "truncated_tokens": self._report.truncated_tokens,

@@ -1,10 +1,12 @@
 """Corpus files, or any iterable, to Documents one by one, with what is skipped counted."""
 
+import json
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal, Protocol, cast, runtime_checkable
 
 from retrieval.documents import Document
 from retrieval.errors import CorpusError, RowProblem
@@ -43,12 +45,26 @@ READERS: Mapping[str, Reader] = {
     ".tsv": _unpacking(read_tsv),
 }
 
-Outcome = tuple[str, Document | RowProblem | None]
+# Where a row stands, what it is, and its vector where a column holds one.
+Outcome = tuple[str, Document | RowProblem | None, Any]
+
+
+@runtime_checkable
+class ArrowStream(Protocol):
+    """A table, or batches of one: of Arrow, pandas, polars, DuckDB, …"""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The rows in Arrow's C format."""
+
+
+Source = str | Path | Sequence[str | Path] | ArrowStream | Iterable[Document]
 
 
 class Corpus:
-    """Documents in order, read once. ``where`` is the place of the latest, for messages;
-    ``skipped`` counts rows with neither text nor title, and bad rows where they may be skipped.
+    """Documents in order, read once. ``where`` is the place of the latest, for messages, and
+    ``vector`` what stands in its vector column; ``rows`` counts all rows so far and ``skipped``
+    those with neither text nor title, and bad ones where they may be skipped. Every bad row goes
+    to the file ``rejects``, as a JSON line: file, row, reason.
     """
 
     def __init__(
@@ -58,29 +74,52 @@ class Corpus:
         on_error: OnError = "raise",
         files: Sequence[CorpusFile] = (),
         fraction: Callable[[], float | None] = lambda: None,
+        rejects: str | Path | None = None,
     ) -> None:
         if on_error not in ON_ERROR:
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
         self.files = files
         self.where = ""
+        self.vector: Any = None
+        self.rows = 0
         self.skipped = 0
         self.fraction = fraction
         self._outcomes = outcomes
         self._on_error = on_error
         self._rejected = 0
+        self._rejects_path = rejects
+        self._rejects: IO[str] | None = None
 
     def __iter__(self) -> Iterator[Document]:
-        for where, outcome in self._outcomes:
-            self.where = where
-            if isinstance(outcome, Document):
-                yield outcome
-            elif outcome is None:
-                self.skipped += 1
-            else:
-                self.reject(str(outcome))
+        with self._open_rejects() as self._rejects:
+            for where, outcome, vector in self._outcomes:
+                self.where, self.vector = where, vector
+                self.rows += 1
+                if isinstance(outcome, Document):
+                    yield outcome
+                elif outcome is None:
+                    self.skipped += 1
+                else:
+                    self.reject(str(outcome))
+
+    def _open_rejects(self) -> IO[str] | nullcontext[None]:
+        if self._rejects_path is None:
+            return nullcontext()
+        path = Path(self._rejects_path)
+        read = [file.name for file in self.files if not file.is_stdin]
+        if path.exists() and any(path.samefile(name) for name in read):
+            raise CorpusError(f"{path} is read here; give the rejected rows another file")
+        try:
+            return open(path, "w", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise CorpusError(f"{path} cannot be written: {error.strerror}") from None
 
     def reject(self, reason: str) -> None:
         """Report the latest row as bad: CorpusError, or counted as skipped."""
+        if self._rejects is not None:
+            file, _, place = self.where.rpartition(", ")
+            record = {"file": file or None, "row": int(place.split()[-1]), "reason": reason}
+            self._rejects.write(json.dumps(record, ensure_ascii=False) + "\n")
         if self._on_error == "raise":
             raise CorpusError(f"{self.where}: {reason}; mend it, or pass --on-error skip")
         self.skipped += 1
@@ -97,35 +136,85 @@ def read_corpus(
     title_column: str | None = None,
     metadata_columns: Sequence[str] | None = None,
     on_error: OnError = "raise",
+    rejects: str | Path | None = None,
 ) -> Corpus:
-    """The documents of files, globs, or ``-`` for JSON lines on standard input.
+    """The documents of files, globs, folders of Parquet, or ``-`` for JSON lines on standard input.
 
     The format goes by the extension (``READERS``, each also ``.gz``), the columns by name or as
-    given. A row without an id gets one made from its content. CorpusError names file and row.
+    given; the names of a folder's folders (``year=2020``) are columns too. A row without an id
+    gets one made from its content. CorpusError names file and row.
     """
     given = [paths] if isinstance(paths, (str, Path)) else paths
     columns = Columns(text_column, id_column, title_column, metadata_columns)
-    reading = _Reading(expand(given, tuple(READERS)), columns)
-    return Corpus(reading, on_error=on_error, files=reading.files, fraction=reading.fraction)
+    return open_corpus(given, columns, on_error=on_error, rejects=rejects)
 
 
-def from_documents(documents: Iterable[Document], *, on_error: OnError = "raise") -> Corpus:
+def open_corpus(
+    source: Source,
+    columns: Columns,
+    *,
+    on_error: OnError = "raise",
+    rejects: str | Path | None = None,
+) -> Corpus:
+    """:func:`read_corpus` of whatever holds documents; Documents themselves have no columns."""
+    if isinstance(source, (str, Path)):
+        source = [source]
+    if isinstance(source, ArrowStream):
+        return Corpus(_from_arrow(source, columns), on_error=on_error, rejects=rejects)
+    if isinstance(source, (list, tuple)) and all(isinstance(item, (str, Path)) for item in source):
+        reading = _Reading(expand(source, tuple(READERS)), columns)
+        return Corpus(
+            reading,
+            on_error=on_error,
+            files=reading.files,
+            fraction=reading.fraction,
+            rejects=rejects,
+        )
+    return from_documents(cast(Iterable[Document], source), on_error=on_error, rejects=rejects)
+
+
+def from_documents(
+    documents: Iterable[Document],
+    *,
+    on_error: OnError = "raise",
+    rejects: str | Path | None = None,
+) -> Corpus:
     """Documents that somebody else made, checked one by one."""
-    return Corpus(_checked(documents), on_error=on_error)
+    return Corpus(_checked(documents), on_error=on_error, rejects=rejects)
+
+
+def _from_arrow(source: ArrowStream, columns: Columns) -> Iterator[Outcome]:
+    from retrieval.arrow import read_stream  # pyarrow costs 0.2 s, and only here
+
+    return _made(read_stream(source, columns), RowReader())
+
+
+def _made(rows: Iterable[Row], reader: RowReader) -> Iterator[Outcome]:
+    """The document of each row."""
+    for where, row in rows:
+        if isinstance(row, RowProblem):
+            yield where, row, None
+            continue
+        fields, columns = row
+        vector = fields.get(columns.vector) if columns.vector else None
+        try:
+            yield where, reader.document(fields, columns), vector
+        except RowProblem as problem:
+            yield where, problem, None
 
 
 def _checked(documents: Iterable[Document]) -> Iterator[Outcome]:
     for number, document in enumerate(documents, start=1):
         where = f"document {number}"
         if not isinstance(document, Document):
-            yield where, RowProblem(f"expected a Document, got {type(document).__name__}")
+            yield where, RowProblem(f"expected a Document, got {type(document).__name__}"), None
             continue
         try:
             check_document(document)
         except RowProblem as problem:
-            yield where, problem
+            yield where, problem, None
             continue
-        yield where, document if document.full_text.strip() else None
+        yield where, document if document.full_text.strip() else None, None
 
 
 class _Reading:
@@ -154,18 +243,8 @@ class _Reading:
             try:
                 with file.open() as stored:
                     self._now = (file, stored)
-                    yield from self._outcomes(file, stored, rows)
+                    yield from _made(READERS[file.format](file, stored, self._columns), rows)
             except (OSError, EOFError, zlib.error) as error:  # gzip's own errors among them
                 raise CorpusError(f"{file.shown}: cannot be read: {error}") from error
             self._now = None
             self._bytes_before += file.size
-
-    def _outcomes(self, file: CorpusFile, stored: BinaryIO, rows: RowReader) -> Iterator[Outcome]:
-        for where, row in READERS[file.format](file, stored, self._columns):
-            if isinstance(row, RowProblem):
-                yield where, row
-                continue
-            try:
-                yield where, rows.document(*row)
-            except RowProblem as problem:
-                yield where, problem

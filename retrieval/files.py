@@ -2,17 +2,21 @@
 
 import glob
 import gzip
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote
 
 from retrieval.errors import CorpusError
 
 STDIN = "-"
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+WHOLE = re.compile(r"-?\d{1,18}").fullmatch  # 18 digits always fit into 64 bits
 MAGIC = {
     b"PAR1": "Parquet",
     b"\x1f\x8b": "gzip",
@@ -23,11 +27,19 @@ MAGIC = {
 }
 
 
-class CorpusFile:
-    """One input: its name for messages, its format by extension, and its bytes."""
+Key = str | int | None
 
-    def __init__(self, name: str, formats: Sequence[str]) -> None:
+
+class CorpusFile:
+    """One input: its name for messages, its format by extension, and its bytes; ``keys`` are the
+    values that every row has by the folders that the file lies in.
+    """
+
+    def __init__(
+        self, name: str, formats: Sequence[str], keys: Mapping[str, Key] | None = None
+    ) -> None:
         self.name = name
+        self.keys = keys or {}
         self.is_stdin = name == STDIN
         suffixes = [suffix.lower() for suffix in Path(name).suffixes]
         self.is_gzip = suffixes[-1:] == [".gz"]
@@ -69,11 +81,14 @@ def _format(suffixes: Sequence[str], is_gzip: bool) -> str:
 
 
 def expand(patterns: Sequence[str | Path], formats: Sequence[str]) -> list[CorpusFile]:
-    """The files that paths and patterns name, those of a pattern sorted; CorpusError if none."""
-    files = []
+    """The files that paths and patterns name, those of a pattern sorted, and of a folder its
+    Parquet files; CorpusError if none.
+    """
+    files: list[CorpusFile] = []
     for pattern in map(str, patterns):
         if pattern != STDIN and Path(pattern).is_dir():
-            raise CorpusError(f"{pattern} is a folder; name its files: '{pattern}/*.parquet'")
+            files += _partitions(Path(pattern), formats)
+            continue
         if pattern == STDIN or Path(pattern).exists():
             names = [pattern]
         else:
@@ -83,6 +98,42 @@ def expand(patterns: Sequence[str | Path], formats: Sequence[str]) -> list[Corpu
             raise CorpusError(f"{pattern}: no such file")
         files += [CorpusFile(name, formats) for name in names]
     return files
+
+
+def _partitions(folder: Path, formats: Sequence[str]) -> list[CorpusFile]:
+    """The Parquet files of a folder and of those in it, sorted, their keys from names such as
+    ``year=2020``. A key is a whole number where it is one throughout, else text.
+    """
+    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*.parquet"))]
+    # A leading dot or underscore marks what is no part of the data: unfinished files, notes.
+    paths = [path for path in paths if not any(part[0] in "._" for part in path.parts)]
+    paths = [path for path in paths if (folder / path).is_file()]
+    if not paths:
+        raise CorpusError(
+            f"{folder} is a folder without Parquet files; name its files: '{folder}/*.jsonl'"
+        )
+    keys = _typed([_keys(path) for path in paths])
+    return [
+        CorpusFile(str(folder / path), formats, values)
+        for path, values in zip(paths, keys, strict=True)
+    ]
+
+
+def _typed(found: Sequence[Mapping[str, str | None]]) -> list[dict[str, Key]]:
+    """The keys of each file; every file has all of them, and a key one type."""
+    names = list(dict.fromkeys(name for keys in found for name in keys))
+    columns: dict[str, list[Key]] = {}
+    for name in names:
+        texts = [keys.get(name) for keys in found]
+        is_whole = all(text is None or WHOLE(text) for text in texts)
+        columns[name] = [int(t) if t is not None and is_whole else t for t in texts]
+    return [{name: columns[name][at] for name in names} for at in range(len(found))]
+
+
+def _keys(path: Path) -> dict[str, str | None]:
+    """The keys in the folders of a path, as Hive writes them."""
+    pairs = (unquote(part).partition("=") for part in path.parent.parts if "=" in part)
+    return {name: None if value == HIVE_NULL else value for name, _, value in pairs if name}
 
 
 def looks_like(head: bytes) -> str | None:

@@ -28,3 +28,15 @@ class BuildReport:
     truncated_tokens: int
     seconds: float
     resumed: int = 0
+
+
+@dataclass(frozen=True)
+class ChangeReport:
+    """What a change did, in rows; ``skipped`` ones were passed over as in a build."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    seconds: float = 0.0

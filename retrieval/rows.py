@@ -20,23 +20,30 @@ MAX_TEXT = 16 * 2**20  # characters or bytes of one text, and bytes of one line
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns to read; None means by name, and for metadata every other scalar one."""
+    """Which columns to read; None means by name, and for metadata every other scalar one, with
+    ``lists`` every list of texts too. A ``vector`` column is none unless it is named.
+    """
 
     text: str | None = None
     id: str | None = None
     title: str | None = None
     metadata: Sequence[str] | None = None
+    vector: str | None = None
+    lists: bool = False
 
     def asked(self) -> set[str]:
         """The columns that were asked for by name."""
-        named = (self.text, self.id, self.title, *(self.metadata or ()))
+        named = (self.text, self.id, self.title, self.vector, *(self.metadata or ()))
         return {name for name in named if name is not None}
 
     def find(self, names: Sequence[str]) -> "FoundColumns":
         """The columns of a file or row with these names; RowProblem when a named one is absent."""
         for name in sorted(self.asked()):
             if name not in names:
-                raise RowProblem(f"there is no column {name!r}; found: {', '.join(names)}")
+                raise RowProblem(
+                    f"there is no column {name!r}; found: {', '.join(names)}"
+                    + "; name the vectors with --vector-column or --vectors" * (name == self.vector)
+                )
         text = self.text or _first(TEXT_NAMES, names)
         if text is None:
             raise RowProblem(
@@ -50,20 +57,26 @@ class Columns:
         text = self.text or _first(TEXT_NAMES, names)
         row_id = self.id or _first(ID_NAMES, names)
         title = self.title or _first(TITLE_NAMES, names)
-        others = [name for name in names if name not in (text, row_id, title)]
+        others = [name for name in names if name not in (text, row_id, title, self.vector)]
+        by_name = self.metadata is not None
         metadata = others if self.metadata is None else list(self.metadata)
-        return FoundColumns(text, row_id, title, metadata, strict=self.metadata is not None)
+        lists = by_name or self.lists
+        return FoundColumns(text, row_id, title, metadata, by_name, lists, self.vector)
 
 
 @dataclass(frozen=True)
 class FoundColumns:
-    """The columns of one file; ``strict`` when the metadata columns were asked for by name."""
+    """The columns of one file; ``strict`` when the metadata columns were asked for by name,
+    ``lists`` when lists of texts are metadata.
+    """
 
     text: str | None
     id: str | None
     title: str | None
     metadata: Sequence[str]
     strict: bool
+    lists: bool = False
+    vector: str | None = None
 
 
 def _first(candidates: Sequence[str], names: Sequence[str]) -> str | None:
@@ -88,7 +101,7 @@ class RowReader:
         metadata = {
             name: value
             for name in columns.metadata
-            if (value := _scalar(name, fields.get(name), strict=columns.strict)) is not _LEFT_OUT
+            if (value := _scalar(name, fields.get(name), columns)) is not _LEFT_OUT
         }
         document = Document(row_id, text, title, metadata)  # type: ignore[arg-type]
         check_document(document)
@@ -166,19 +179,19 @@ class _LeftOut:
 _LEFT_OUT = _LeftOut()
 
 
-def _scalar(name: str, value: object, *, strict: bool) -> Scalar | _LeftOut:
+def _scalar(name: str, value: object, columns: FoundColumns) -> Scalar | _LeftOut:
     """A metadata value; lists and odd types only count when their column was asked for."""
     if isinstance(value, Decimal):
         value = float(value)
     if value is None or (isinstance(value, float) and isnan(value)):
         return None
     kind = type_of(value)
-    if kind is None and (strict or isinstance(value, int)):
+    if kind is None and (columns.strict or isinstance(value, int)):
         raise RowProblem(
             f"metadata {name!r} holds {_kind(value)}; expected text, a number of "
             "at most 64 bits, true or false, or a date"
         )
-    if kind is None or (isinstance(value, list) and not strict):
+    if kind is None or (isinstance(value, list) and not columns.lists):
         return _LEFT_OUT
     return value  # type: ignore[return-value]  # type_of has just named its type
 

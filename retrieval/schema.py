@@ -35,10 +35,12 @@ def type_of(value: object) -> str | None:
 
 
 class Schema:
-    """The types seen so far, by column; the order is that of first appearance."""
+    """The types seen so far, by column; the order is that of first appearance. ``fields`` are those
+    that an index has already.
+    """
 
-    def __init__(self) -> None:
-        self._types: dict[str, str] = {}
+    def __init__(self, fields: Sequence[Mapping[str, str]] = ()) -> None:
+        self._types = {entry["name"]: entry["type"] for entry in fields}
 
     def observe(self, metadata: Metadata) -> None:
         """Take in one document's metadata: whole numbers promote to floats, nulls fit everywhere.

@@ -1,26 +1,28 @@
 """A question to its passages, and to an answer from them."""
 
-import json
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from indexes.errors import IndexCorrupt
-from indexes.manifest import Content
+import numpy as np
+
+from indexes.forks import Process
+from indexes.manifest import Content, read_manifest
 from indexes.view import Verify, View
 from retrieval.documents import Answer, Document, Hit
 from retrieval.encoding import TextEncoder, Vectors, check_texts
 from retrieval.errors import ModelError, QueryError
-from retrieval.schema import restore
+from retrieval.hits import document, found
 
+Where = Any  # a filter: a text, a pyarrow.compute.Expression, or None
 DEFAULT_K = 10
 DEFAULT_PASSAGES = 5  # that an answer is read from
 
 
 class Searcher:
-    """Cosine search over an index folder, as it was when it was opened.
+    """Cosine search over an index folder, as it was when it was opened or last refreshed.
 
     The model is the one that the index names, loaded from this machine at the first question, or
     ``encoder``. ``verify="full"`` reads every byte first. Any number of threads may search at
@@ -38,22 +40,35 @@ class Searcher:
         dtype: str = "auto",
     ) -> None:
         self._view = View(folder, verify=verify)
-        self._encoder = encoder
+        self._process, self._verify = Process(), verify
+        self._given = encoder
+        self._encoders = {} if encoder is None else {encoder.fingerprint: encoder}
         self._device = device
         self._dtype = dtype
         self._loading = threading.Lock()
         self._generators: dict[str, Any] = {}
-        if encoder is not None:
-            self._check_encoder(encoder)
+        self._check_encoder(self._view)
 
-    def _check_encoder(self, encoder: TextEncoder) -> None:
-        model = self.content.model
-        if encoder.fingerprint != model["fingerprint"]:
+    def _check_encoder(self, view: View) -> None:
+        """ModelError where the encoder that was given is not the one that built the index."""
+        encoder, model = self._given, view.content.model
+        if encoder is not None and encoder.fingerprint != model["fingerprint"]:
             raise ModelError(
-                f"{self._view.folder} was built with {model.get('name')} (fingerprint "
+                f"{view.folder} was built with {model.get('name')} (fingerprint "
                 f"{model['fingerprint'][:12]}), not with {type(encoder).__name__} (fingerprint "
                 f"{encoder.fingerprint[:12]}): their vectors cannot be compared"
             )
+
+    def refresh(self) -> bool:
+        """Move to what has been committed since; False where nothing has. Searches that run keep
+        what they began with. Errors are those of opening.
+        """
+        if read_manifest(self._view.folder).generation == self._view.manifest.generation:
+            return False
+        view = View(self._view.folder, verify=self._verify)
+        self._check_encoder(view)
+        self._view = view
+        return True
 
     @property
     def content(self) -> Content:
@@ -63,25 +78,58 @@ class Searcher:
     @property
     def encoder(self) -> TextEncoder:
         """The encoder of the index; loaded once."""
+        return self._encoder_of(self._view)
+
+    def _encoder_of(self, view: View) -> TextEncoder:
+        self._process.check()
+        model = view.content.model
         with self._loading:
-            if self._encoder is None:
+            if model["fingerprint"] not in self._encoders:
                 from retrieval.assembly import Encoder  # torch, only where a text is encoded
 
-                self._encoder = Encoder.from_record(
-                    self.content.model, device=self._device, dtype=self._dtype
+                self._encoders[model["fingerprint"]] = Encoder.from_record(
+                    model, device=self._device, dtype=self._dtype
                 )
-            return self._encoder
+            return self._encoders[model["fingerprint"]]
 
     def search(
-        self, question: str, k: int = DEFAULT_K, *, min_score: float | None = None
+        self,
+        question: str | None = None,
+        k: int = DEFAULT_K,
+        *,
+        like: str | None = None,
+        min_score: float | None = None,
+        where: Where = None,
     ) -> list[Hit]:
         """The ``k`` nearest documents, nearest first: fewer when the index has fewer, or when
-        ``min_score`` (a cosine) leaves them out. QueryError for an empty question or k < 1.
+        ``min_score`` (a cosine) leaves them out.
+
+        ``where`` is a filter on metadata, id and title: ``"year >= 2020 and lang in ('en', 'de')"``
+        (see :mod:`indexes.where`) or a pyarrow expression; there are always as many hits as it
+        selects, up to ``k``. ``like`` takes the document of an id in the place of a question, and
+        leaves it out. QueryError for an empty question, an id that is not there, or k < 1;
+        WhereError for a filter that does not fit.
         """
-        return self.search_batch([question], k, min_score=min_score)[0]
+        if (question is None) == (like is None):
+            raise QueryError("give a question or like, the id of a document")
+        if like is None:
+            return self.search_batch([str(question)], k, min_score=min_score, where=where)[0]
+        _check_k(k)
+        view = self._view
+        position = view.find(like)
+        if position is None:
+            raise QueryError(f"there is no document with the id {like!r} in {view.folder}")
+        vector = view.vectors(np.array([position]))
+        hits = [hit for hit in found(view, vector, k + 1, min_score, where)[0] if hit.id != like]
+        return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:k], start=1)]
 
     def search_batch(
-        self, questions: Sequence[str], k: int = DEFAULT_K, *, min_score: float | None = None
+        self,
+        questions: Sequence[str],
+        k: int = DEFAULT_K,
+        *,
+        min_score: float | None = None,
+        where: Where = None,
     ) -> list[list[Hit]]:
         """:meth:`search` for each question, encoded together."""
         check_texts(questions)
@@ -89,48 +137,25 @@ class Searcher:
             if not question.strip():
                 raise QueryError(f"question {index + 1} is empty; ask something")
         _check_k(k)
-        if not questions or not len(self):
+        view = self._view
+        if not questions or not len(view):
             return [[] for _ in questions]
-        return self.search_vectors(self.encoder.encode_query(questions), k, min_score=min_score)
+        return found(view, self._encoder_of(view).encode_query(questions), k, min_score, where)
 
     def search_vectors(
-        self, vectors: Vectors, k: int = DEFAULT_K, *, min_score: float | None = None
+        self,
+        vectors: Vectors,
+        k: int = DEFAULT_K,
+        *,
+        min_score: float | None = None,
+        where: Where = None,
     ) -> list[list[Hit]]:
         """The documents nearest to each row of float32 [n, dim], of any length but zero.
 
         VectorError when the width is not the index's or a row has no direction.
         """
         _check_k(k)
-        scores, positions = self._view.search(vectors, k)
-        least = -2.0 if min_score is None else min_score
-        return [
-            [
-                self._hit(rank, position, score)
-                for rank, (score, position) in enumerate(zip(row, places, strict=True), start=1)
-                if score >= least
-            ]
-            for row, places in zip(scores.tolist(), positions.tolist(), strict=True)
-        ]
-
-    def _hit(self, rank: int, position: int, score: float) -> Hit:
-        document = self._document(position)
-        return Hit(rank, document.id, score, document.text, document.title, document.metadata)
-
-    def _document(self, position: int) -> Document:
-        payload = self._view.payload(position)
-        try:
-            record = json.loads(payload)
-            metadata = restore(record["metadata"], self.content.schema)
-            document = Document(record["id"], record["text"], record["title"], metadata)
-            if not all(
-                isinstance(part, str) for part in (document.id, document.text, document.title)
-            ):
-                raise TypeError("id, text and title must be texts")
-            return document
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise IndexCorrupt(
-                f"{self._view.folder}: row {position} is not a stored document: {error!r}"
-            ) from error
+        return found(self._view, vectors, k, min_score, where)
 
     def ask(self, question: str, k: int = DEFAULT_PASSAGES, **how: Any) -> Answer:
         """What the ``k`` nearest passages say: a text with the characters it rests on, or None.
@@ -138,9 +163,9 @@ class Searcher:
         ``generator`` is a name, a folder, or an object with the methods of
         :class:`~retrieval.generating.Generator` or ``Reader``; unless given, the one that comes
         with the library. ``answer`` is quote, cite, free or auto, ``threshold`` the least
-        confidence, 0 … 1 or auto: see :func:`~retrieval.rag.answer_all`. ``min_score`` is as in
-        :meth:`search`. QueryError for a question or a setting that cannot be, ModelError for a
-        generator that is not there.
+        confidence, 0 … 1 or auto: see :func:`~retrieval.rag.answer_all`. ``min_score`` and
+        ``where`` are as in :meth:`search`. QueryError for a question or a setting that cannot be,
+        ModelError for a generator that is not there.
         """
         return self.ask_batch([question], k, **how)[0]
 
@@ -152,12 +177,12 @@ class Searcher:
         generator: Any = None,
         answer: str = "auto",
         threshold: float | str = "auto",
-        min_score: float | None = None,
+        **finding: Any,
     ) -> list[Answer]:
         """:meth:`ask` for each question, their passages found together."""
         from retrieval.rag import answer_all
 
-        hits = self.search_batch(questions, k, min_score=min_score)
+        hits = self.search_batch(questions, k, **finding)
         writer = self._generator(generator) if any(hits) else None
         return answer_all(writer, questions, hits, how=answer, threshold=threshold)
 
@@ -169,17 +194,18 @@ class Searcher:
         generator: Any = None,
         answer: str = "auto",
         threshold: float | str = "auto",
-        min_score: float | None = None,
+        **finding: Any,
     ) -> Generator[str, None, Answer]:
         """The pieces of the text that :meth:`ask` gives; the generator returns its answer."""
         from retrieval.rag import stream_answer
 
-        hits = self.search(question, k, min_score=min_score)
+        hits = self.search(question, k, **finding)
         writer = self._generator(generator) if hits else None
         return stream_answer(writer, question, hits, how=answer, threshold=threshold)
 
     def _generator(self, given: Any) -> Any:
         """An object as it is; a name is loaded once."""
+        self._process.check()
         if not isinstance(given, str | Path | None):
             return given
         from retrieval.readers import DEFAULT_GENERATOR, open_generator
@@ -196,8 +222,14 @@ class Searcher:
         """The documents with these ids, in order; None where there is none."""
         if isinstance(ids, str):
             raise QueryError("expected a list of ids, got one str; put it in a list")
-        positions = [self._view.find(row_id) for row_id in ids]
-        return [None if p is None else self._document(p) for p in positions]
+        view = self._view
+        positions = [view.find(row_id) for row_id in ids]
+        return [None if p is None else document(view, p) for p in positions]
+
+    def documents(self) -> Iterator[Document]:
+        """Every document of the index, in its order."""
+        view = self._view
+        return (document(view, int(position)) for position in view.positions())
 
     def __contains__(self, row_id: object) -> bool:
         return isinstance(row_id, str) and self._view.find(row_id) is not None
@@ -208,13 +240,8 @@ class Searcher:
     def __enter__(self) -> "Searcher":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing to do: the maps close when the last hit's search is done with them."""
+    def __exit__(self, *error: object) -> None:
+        """Nothing to do: the maps close when nothing is left of them."""
 
 
 def _check_k(k: int) -> None:

@@ -11,9 +11,15 @@ import click
 
 from indexes.errors import RetrievalError
 from retrieval import __version__
+from retrieval.cli.add import add
 from retrieval.cli.ask import ask
+from retrieval.cli.check import check
+from retrieval.cli.compact import compact
+from retrieval.cli.delete import delete
 from retrieval.cli.embed import embed
 from retrieval.cli.evaluate import evaluate
+from retrieval.cli.export import export
+from retrieval.cli.import_ import import_
 from retrieval.cli.index import index
 from retrieval.cli.info import info
 from retrieval.cli.output import plain
@@ -33,7 +39,11 @@ def retrieval(debug: bool) -> None:
     """
 
 
-for verb in (index, query, ask, info, evaluate, embed, train):
+VERBS = (
+    *(index, add, delete, compact, query, ask, info),
+    *(check, evaluate, embed, train, export, import_),
+)
+for verb in VERBS:
     retrieval.add_command(verb)
 
 

@@ -7,14 +7,22 @@ from typing import Any
 
 import click
 
-from retrieval.cli.options import answer_options, as_json, index_folder, model_options
+from retrieval.cli.options import (
+    answer_options,
+    as_json,
+    index_folder,
+    min_score,
+    model_options,
+    where,
+)
 
 
 @click.command()
 @click.argument("text")
 @index_folder
 @answer_options
-@click.option("--min-score", type=float, help="Leave out passages with a lower cosine.")
+@min_score
+@where
 @click.option("--stream", is_flag=True, help="Show the answer as text, as it is written.")
 @as_json
 @model_options

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from retrieval.cli.options import corpus_options, encoder_options, index_folder
+from retrieval.cli.options import corpus_options, encoder_options, index_folder, on_duplicate
 
 
 @click.command()
@@ -13,13 +13,7 @@ from retrieval.cli.options import corpus_options, encoder_options, index_folder
 @index_folder
 @encoder_options
 @corpus_options
-@click.option(
-    "--on-duplicate",
-    type=click.Choice(["error", "first", "last"]),
-    default="error",
-    show_default=True,
-    help="Which row of one id to keep.",
-)
+@on_duplicate
 @click.option("--overwrite", is_flag=True, help="Replace the index that the folder holds.")
 def index(
     files: tuple[str, ...], folder: Path, metadata_columns: tuple[str, ...], **options: Any

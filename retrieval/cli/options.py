@@ -19,6 +19,18 @@ index_folder = click.option(
     show_envvar=True,
     help="The index folder.",
 )
+where = click.option(
+    "--where",
+    help="Only rows that this filter selects: \"year >= 2020 and lang in ('en', 'de')\".",
+)
+min_score = click.option("--min-score", type=float, help="Leave out hits with a lower cosine.")
+on_duplicate = click.option(
+    "--on-duplicate",
+    type=click.Choice(["error", "first", "last"]),
+    default="error",
+    show_default=True,
+    help="Which row of one id to keep.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, also on a terminal.")
 
 
@@ -109,6 +121,11 @@ def corpus_options(command: Command) -> Command:
             default="raise",
             show_default=True,
             help="What to do with a row that cannot be read.",
+        ),
+        click.option(
+            "--rejects",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Write each such row there as a JSON line: file, row, reason.",
         ),
     )
     return _all(options, command)

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
-from retrieval.cli.options import as_json, index_folder, model_options
+from retrieval.cli.options import as_json, index_folder, min_score, model_options, where
 
 AT_ONCE = 64  # questions from standard input that are encoded together
 
@@ -16,14 +16,18 @@ AT_ONCE = 64  # questions from standard input that are encoded together
 @click.argument("text", required=False)
 @index_folder
 @click.option("-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--min-score", type=float, help="Leave out hits with a lower cosine.")
+@click.option("--like", metavar="ID", help="Find what is near this document, without a question.")
+@min_score
+@where
 @as_json
 @model_options
 def query(
     text: str | None,
     folder: Path,
     top_k: int,
+    like: str | None,
     min_score: float | None,
+    where: str | None,
     as_json: bool,
     device: str,
     dtype: str,
@@ -34,22 +38,33 @@ def query(
     with several questions, query comes first.
     """
     from retrieval.cli.output import print_hits, print_json, wants_json
-    from retrieval.encoding import windows
     from retrieval.searcher import Searcher
 
-    if text is None and sys.stdin.isatty():
+    if like is not None and text is not None:
+        raise click.UsageError("give a question or --like, not both")
+    if text is None and like is None and sys.stdin.isatty():
         raise click.UsageError("give a question, or pipe questions in, one a line")
     if text is not None and not text.strip():
         raise click.UsageError("the question is empty")
     searcher = Searcher(folder, device=device, dtype=dtype)
     in_json = wants_json(as_json)
+    several = text is None and like is None
+    for question, hits in _asked(searcher, text, like, k=top_k, min_score=min_score, where=where):
+        if not in_json:
+            print_hits(question, hits)
+        for hit in hits if in_json else ():
+            print_json({"query": question, **hit.to_dict()} if several else hit.to_dict())
+
+
+def _asked(searcher: Any, text: str | None, like: str | None, **how: Any) -> Iterator[Any]:
+    """Each question and its hits."""
+    from retrieval.encoding import windows
+
+    if like is not None:
+        yield like, searcher.search(like=like, **how)
+        return
     for group in [[text]] if text else windows(_lines(sys.stdin.buffer), AT_ONCE):
-        answers = searcher.search_batch(group, top_k, min_score=min_score)
-        for question, hits in zip(group, answers, strict=True):
-            if not in_json:
-                print_hits(question, hits)
-            for hit in hits if in_json else ():
-                print_json(hit.to_dict() if text else {"query": question, **hit.to_dict()})
+        yield from zip(group, searcher.search_batch(group, **how), strict=True)
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:

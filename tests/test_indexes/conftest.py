@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -122,13 +123,25 @@ def store() -> Store:
     return Store()
 
 
-@pytest.fixture(scope="session")
-def faults():
-    """The module ``faults.py`` beside this file; it is a script too, for child processes."""
-    spec = importlib.util.spec_from_file_location("faults", Path(__file__).parent / "faults.py")
+def beside(name):
+    """A module beside this file, which is a script too, for child processes."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """A disk that fails at will, and one build to try it on."""
+    return beside("faults")
+
+
+@pytest.fixture(scope="session")
+def changes(faults):
+    """A course of changes, and what it must have come to after each commit."""
+    sys.modules.setdefault("faults", faults)
+    return beside("changes")
 
 
 @pytest.fixture(scope="session")

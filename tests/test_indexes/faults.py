@@ -103,6 +103,47 @@ class Disk:
             setattr(owner, name, real)
 
 
+class PowerCut:
+    """Keeps what the disk is certain to hold, and makes up what else it may hold."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.kept = 0
+        self.images = {}
+        self.waited_for = self._now() if folder.is_dir() else {}
+        self.content = {p.stat().st_ino: p.read_bytes() for p in self._paths()}
+
+    def _paths(self):
+        return list(self.folder.iterdir()) if self.folder.is_dir() else []
+
+    def _now(self):
+        return {path.name: path.stat().st_ino for path in self._paths()}
+
+    def after(self, kind, name):
+        if name == "." and kind == "fsync":
+            self.waited_for = self._now()
+        elif kind == "fsync" and (self.folder / name).is_file():
+            path = self.folder / name
+            self.content[path.stat().st_ino] = path.read_bytes()
+        elif kind == "create" and self.folder.is_dir():
+            self.content[(self.folder / name).stat().st_ino] = b""
+        self.collect()
+
+    def collect(self, acknowledged=False):
+        """Every mixture of names and bytes that did and did not reach the disk in time."""
+        now = self._now()
+        written = {path.stat().st_ino: path.read_bytes() for path in self._paths()}
+        early = {name: now[name] for name in ("MANIFEST",) if name in now}
+        for names in (self.waited_for, now, {**self.waited_for, **early}):
+            for rest in (b"", b"\0", None):
+                image = {}
+                for name, inode in names.items():
+                    safe = self.content[inode]
+                    whole = written.get(inode, safe)
+                    image[name] = whole if rest is None else safe + rest * (len(whole) - len(safe))
+                self.images[frozenset(image.items()), acknowledged] = self.kept
+
+
 class Rows:
     """Twenty rows, some of which replace others."""
 

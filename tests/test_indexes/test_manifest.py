@@ -229,6 +229,7 @@ def test_a_hostile_manifest_with_a_true_checksum_is_refused(store, folder, path,
 
 
 OPTIONAL = {"dead", "dtype", "kind", "schema", "probes", "source", "name", "sha256"}
+OPTIONAL |= {"cols.parquet"}
 
 
 @pytest.mark.parametrize("which", ["published", "pending"])

@@ -74,7 +74,7 @@ def test_rows_that_reduced_precision_has_rounded_are_taken(store, tmp_path):
 
 
 def test_a_row_over_the_limit_is_refused_with_its_batch(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("indexes.writer.LONGEST_ROW", 40)
+    monkeypatch.setattr("indexes.incoming.LONGEST_ROW", 40)
     rows = store.rows(3)
     with IndexWriter(tmp_path / "index", store.content()) as writer:
         with pytest.raises(RetrievalError, match="limit of 40"):

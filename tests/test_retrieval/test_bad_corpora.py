@@ -336,7 +336,7 @@ def test_a_gzip_with_damaged_content_is_refused_like_any_other(cli):
         (["none.jsonl"], "none.jsonl: no such file"),
         (["none-*.jsonl"], "none-*.jsonl: no such file"),
         (["good.jsonl", "none.csv"], "none.csv: no such file"),
-        (["folder"], "folder is a folder; name its files: 'folder/*.parquet'"),
+        (["folder"], "folder is a folder without Parquet files; name its files: 'folder/*.jsonl'"),
         (
             ["good.jsonl", "--text-column", "body"],
             f"good.jsonl, line 1: there is no column 'body'; found: id, text{MEND}",

@@ -1,0 +1,258 @@
+"""Adding to an index that is there, deleting from it, compacting it; and what is left of it after a
+crash.
+"""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import indexes.compaction
+from indexes import (
+    IndexNotFound,
+    IndexUnfinished,
+    IndexWriteFailed,
+    IndexWriter,
+    VectorError,
+    View,
+    read_manifest,
+)
+from indexes.compaction import MOST_SEGMENTS, runs_to_merge
+from indexes.manifest import SegmentEntry
+
+SOAK = bool(os.environ.get("RETRIEVAL_SOAK"))
+SEEDS = range(20 if SOAK else 1)
+EVERY = 1 if SOAK else 5  # operation at which a process ends
+
+
+@pytest.fixture
+def small(changes, monkeypatch):
+    monkeypatch.setattr("indexes.build.SEGMENT_ROWS", 6)
+    monkeypatch.setattr("indexes.compaction.MOST_SEGMENTS", 3)
+    return changes
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_commit_holds_what_it_must(small, tmp_path, seed):
+    course, commits, generations = small.Course(seed), [], []
+
+    def look():
+        commits.append(small.holds(tmp_path / "index"))
+        generations.append(read_manifest(tmp_path / "index").generation)
+
+    course.run(tmp_path / "index", look)
+    assert commits == course.states[1:]
+    assert generations[-1] > len(generations)  # some compacted
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_process_that_ends_at_any_operation_loses_nothing_acknowledged(fresh_folder, seed):
+    script = Path(__file__).parent / "changes.py"
+    command = [sys.executable, str(script), str(fresh_folder()), str(seed), str(EVERY)]
+    seen = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert seen["runs"] > 300 / EVERY
+    assert seen["problems"] == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_power_cut_at_any_moment_loses_nothing_acknowledged(small, faults, tmp_path, seed):
+    folder, course = tmp_path / "index", small.Course(seed)
+    power = faults.PowerCut(folder)
+
+    def acknowledged():
+        power.kept += 1
+        power.collect()
+
+    with faults.Disk(folder, after=power.after):
+        course.run(folder, acknowledged)
+    assert len(power.images) > 200
+    problems = []
+    for number, ((image, _), commits) in enumerate(power.images.items()):
+        cut = tmp_path / "cut" / str(number)
+        cut.mkdir(parents=True)
+        for name, content in image:
+            (cut / name).write_bytes(content)
+        try:
+            course.check(cut, commits)
+        except Exception as error:
+            problems.append(f"image {number}: {error!r}")
+        shutil.rmtree(cut)
+    assert problems == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_refuses_leaves_what_was_acknowledged(small, faults, tmp_path, seed, code):
+    course, at, done = small.Course(seed), 0, False
+    while not done:
+        at += 7
+        folder, commits = tmp_path / str(at) / "index", []
+        folder.parent.mkdir()
+        disk = faults.Disk(folder)
+
+        def strike(kind, name, half, disk=disk, at=at):
+            writes = kind in ("create", "write", "fsync", "replace")
+            if writes and (len(disk.log) >= at if code == errno.ENOSPC else len(disk.log) == at):
+                half()
+                raise OSError(code, os.strerror(code))
+
+        disk.before = strike
+        with disk, suppress(IndexWriteFailed):
+            course.run(folder, lambda commits=commits: commits.append(1))
+            done = len(disk.log) < at
+        course.check(folder, len(commits))
+
+
+def test_a_row_takes_the_place_of_the_one_with_its_id(store, tmp_path):
+    rows, newer = store.rows(9, ids="abcdefghi"), store.rows(3, seed=1, ids="cxa")
+    store.build(tmp_path / "index", rows)
+    before = View(tmp_path / "index")
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.upsert(newer.vectors, newer.payloads)
+        assert len(writer) == 3
+        store.assert_holds(View(tmp_path / "index"), rows)  # nothing is seen before the commit
+        writer.commit()
+    store.assert_holds(View(tmp_path / "index", verify="full"), rows + newer)
+    store.assert_holds(before, rows)  # what was opened before stays as it was
+
+
+def test_deleting_counts_what_was_there(store, tmp_path):
+    rows = store.rows(4, ids="abcd")
+    store.build(tmp_path / "index", rows)
+    with IndexWriter(tmp_path / "index") as writer:
+        assert writer.delete(["b", "nothing", "b"]) == 1
+        writer.upsert(rows.vectors[:2], rows.payloads[:2])  # b is back, as a new row
+        assert writer.delete(["a"]) == 1
+        writer.commit()
+    view = View(tmp_path / "index", verify="full")
+    assert [view.payload(at) for at in view.positions()] == [
+        rows.payloads[at] + b"\n" for at in (2, 3, 1)
+    ]
+    assert view.find("a") is None
+
+
+def test_an_index_may_become_empty_and_full_again(store, tmp_path):
+    rows = store.rows(3)
+    store.build(tmp_path / "index", rows)
+    with IndexWriter(tmp_path / "index") as writer:
+        assert writer.delete(rows.ids) == 3
+        assert writer.commit().segments == ()
+    view = View(tmp_path / "index")
+    assert len(view) == 0
+    assert view.search(rows.vectors, 2)[1].shape == (3, 0)
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.upsert(rows.vectors, rows.payloads)
+        writer.commit()
+    store.assert_holds(View(tmp_path / "index", verify="full"), rows)
+
+
+def test_without_a_commit_nothing_has_happened(store, tmp_path):
+    rows = store.rows(4)
+    store.build(tmp_path / "index", rows)
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.upsert(rows.vectors[:1], [b'{"id": "new"}'])
+        writer.delete(rows.ids[2:])
+    store.assert_holds(View(tmp_path / "index", verify="full"), rows)
+    store.assert_tidy(tmp_path / "index")
+
+
+def test_a_change_needs_a_whole_index(store, tmp_path):
+    with pytest.raises(IndexNotFound, match="does not exist"):
+        IndexWriter(tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    store.leave_unfinished(tmp_path / "index", store.rows(3))
+    with pytest.raises(IndexUnfinished, match="run the same command again"):
+        IndexWriter(tmp_path / "index")
+    store.build(tmp_path / "whole", store.rows(3))
+    store.leave_unfinished(tmp_path / "whole", store.rows(2), overwrite=True)
+    with pytest.raises(IndexUnfinished, match="2 rows beside its index; finish it first"):
+        IndexWriter(tmp_path / "whole")
+
+
+def test_a_bad_row_spoils_nothing(store, tmp_path):
+    rows = store.rows(2)
+    store.build(tmp_path / "index", rows)
+    with IndexWriter(tmp_path / "index") as writer:
+        with pytest.raises(VectorError, match="length 2"):
+            writer.upsert(2 * rows.vectors, rows.payloads)
+        writer.commit()
+    store.assert_holds(View(tmp_path / "index", verify="full"), rows)
+
+
+def test_compacting_leaves_the_live_rows_in_one_segment(small, store, tmp_path):
+    course = small.Course(3)
+    course.run(tmp_path / "index")
+    before = small.holds(tmp_path / "index")
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.upsert(small.vector(b"x")[None], [b'{"id": "x"}'])
+        with pytest.raises(ValueError, match="commit the change"):
+            writer.compact()
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.compact()
+        assert not writer.compact()
+    assert small.holds(tmp_path / "index") == before
+    segments = read_manifest(tmp_path / "index").published.segments
+    assert sum(entry.dead for entry in segments) == 0
+    assert len(segments) == 1
+    store.assert_tidy(tmp_path / "index")
+
+
+def test_a_commit_stands_where_compaction_fails(store, faults, tmp_path, caplog, monkeypatch):
+    rows = store.rows(4)
+    store.build(tmp_path / "index", rows)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("indexes.writer.merge", full)
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.delete(rows.ids[:3])
+        writer.commit()
+    assert "not compacted: " in caplog.text
+    assert len(View(tmp_path / "index", verify="full")) == 1
+
+
+def test_rows_are_copied_once_for_every_doubling():
+    segments, copied = [], 0
+    for _ in range(3_000):
+        segments.append(SegmentEntry("s", 10, {}))
+        for first, behind in runs_to_merge(segments):
+            rows = sum(segment.rows for segment in segments[first:behind])
+            copied += rows
+            segments[first:behind] = [SegmentEntry("s", rows, {})]
+        assert len(segments) <= MOST_SEGMENTS
+    assert copied / 30_000 < np.log2(3_000)
+
+
+def test_full_segments_and_worn_ones():
+    full, worn = (SegmentEntry("s", indexes.build.SEGMENT_ROWS, {}, dead) for dead in (0, 400_000))
+    assert runs_to_merge([full] * 20) == []
+    assert runs_to_merge([full, worn, full]) == [(1, 2)]
+    assert runs_to_merge([full], everything=True) == []
+    assert runs_to_merge([worn], everything=True) == [(0, 1)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_half_the_bytes_give_nearly_the_same_scores(store, tmp_path, dtype):
+    rows = store.rows(200, dim=32)
+    with IndexWriter(tmp_path / "index", store.content(32, dtype=dtype)) as writer:
+        writer.add(rows.vectors, rows.payloads)
+        writer.commit()
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.delete(rows.ids[:60])
+        writer.commit()
+    view = View(tmp_path / "index", verify="full")
+    stored = rows.vectors[60:].astype(dtype).astype(np.float64)
+    exact = np.clip(rows.vectors.astype(np.float64) @ stored.T, -1, 1).astype(np.float32)
+    scores, _ = view.search(rows.vectors, 140)
+    np.testing.assert_array_equal(scores, -np.sort(-exact, axis=1))
+    assert np.abs(exact - rows.vectors @ rows.vectors[60:].T).max() < 1e-3
+    [entry] = view.content.segments
+    assert entry.files["vec"].bytes == 140 * 32 * np.dtype(dtype).itemsize
