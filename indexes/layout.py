@@ -37,7 +37,9 @@ def rows_bytes(rows: int) -> int:
 
 def key_of(row_id: str) -> int:
     """The 64-bit hash that a row is looked up by; the id itself is confirmed from the payload."""
-    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(row_id.encode(errors="surrogatepass"), digest_size=8).digest(), "little"
+    )
 
 
 def row_crc(payload: bytes, vector: bytes) -> int:
