@@ -15,14 +15,15 @@ from indexes.durable import open_plain
 from indexes.errors import IndexCorrupt, RetrievalError
 from indexes.layout import (
     U32,
-    U64,
     VECTORS,
     Keys,
     Rows,
+    RowTable,
     Vectors,
     id_of,
     key_of,
     row_crc,
+    row_table,
     rows_bytes,
 )
 from indexes.manifest import Content, SegmentEntry
@@ -47,15 +48,6 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what if self.row is None else f'row {self.row} {self.what}'}"
-
-
-class _Table(NamedTuple):
-    """What a ``.rows`` file holds."""
-
-    offsets: npt.NDArray[np.uint64]
-    keys: Keys
-    crcs: Rows
-    key_rows: Rows
 
 
 class SegmentAudit:
@@ -143,14 +135,8 @@ class SegmentAudit:
         return live
 
     @cached_property
-    def _table(self) -> "_Table":
-        raw, n = self._maps["rows"], self._entry.rows
-        return _Table(
-            np.frombuffer(raw, U64, n + 1),
-            np.frombuffer(raw, U64, n, offset=8 * (n + 1)),
-            np.frombuffer(raw, U32, n, offset=8 * (2 * n + 1)),
-            np.frombuffer(raw, U32, n, offset=8 * (2 * n + 1) + 4 * n),
-        )
+    def _table(self) -> RowTable:
+        return row_table(self._maps["rows"], self._entry.rows)
 
     @cached_property
     def keys(self) -> Keys | None:

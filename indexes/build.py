@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from indexes.deletions import with_dead
-from indexes.durable import sync_folder
 from indexes.errors import IndexCorrupt
 from indexes.growing import GrowingSegment
 from indexes.layout import Vectors
@@ -101,7 +100,9 @@ class Build:
         return (*(segment.entry for segment in self._closed), *growing)
 
     def close(self, generation: int) -> tuple[SegmentEntry, ...]:
-        """Finish every segment; of rows with one id only the last stays live."""
+        """Finish every segment; of rows with one id only the last stays live. Who names them in a
+        manifest waits for the folder first.
+        """
         self._close_growing()
         entries, first = [], 0
         for at, segment in enumerate(self._closed):
@@ -111,7 +112,6 @@ class Build:
                 dead |= _replaced_by(segment, newer)
             entries.append(with_dead(self._folder, segment.entry, dead, generation))
             first += segment.rows
-        sync_folder(self._folder)
         return tuple(entries)
 
     def abandon(self) -> None:

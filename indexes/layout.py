@@ -10,7 +10,8 @@
 import hashlib
 import json
 import zlib
-from typing import Any
+from mmap import mmap
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,26 @@ Vectors = npt.NDArray[np.float32]
 def rows_bytes(rows: int) -> int:
     """The size of a ``.rows`` file."""
     return U64.itemsize * (2 * rows + 1) + 2 * U32.itemsize * rows
+
+
+class RowTable(NamedTuple):
+    """What a ``.rows`` file holds, as windows into its bytes."""
+
+    offsets: npt.NDArray[np.uint64]
+    keys: Keys
+    crcs: Rows
+    key_rows: Rows
+
+
+def row_table(raw: mmap | bytes, rows: int) -> RowTable:
+    """The parts of a ``.rows`` file of this many rows; it must have :func:`rows_bytes` bytes."""
+    behind_keys = U64.itemsize * (2 * rows + 1)
+    return RowTable(
+        np.frombuffer(raw, U64, rows + 1),
+        np.frombuffer(raw, U64, rows, offset=U64.itemsize * (rows + 1)),
+        np.frombuffer(raw, U32, rows, offset=behind_keys),
+        np.frombuffer(raw, U32, rows, offset=behind_keys + U32.itemsize * rows),
+    )
 
 
 def key_of(row_id: str) -> int:

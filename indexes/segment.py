@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from indexes.durable import open_plain
 from indexes.errors import IndexCorrupt
-from indexes.layout import U32, U64, VECTORS, Vectors, id_of, key_of, row_crc, rows_bytes
+from indexes.layout import U32, VECTORS, Vectors, id_of, key_of, row_crc, row_table, rows_bytes
 from indexes.manifest import SegmentEntry
 
 COLUMNS, GRAPH = "cols.parquet", "ann"
@@ -45,11 +45,8 @@ class Segment:
         self._require("rows", rows_bytes(n))
         self._require("docs", None)
         self.vectors: Vectors = np.frombuffer(self._maps["vec"], stored).reshape(n, dim)
-        index = self._maps["rows"]
-        self._offsets = np.frombuffer(index, U64, n + 1)
-        self.keys = np.frombuffer(index, U64, n, offset=8 * (n + 1))
-        self._crcs = np.frombuffer(index, U32, n, offset=8 * (2 * n + 1))
-        self.key_rows = np.frombuffer(index, U32, n, offset=8 * (2 * n + 1) + 4 * n)
+        table = row_table(self._maps["rows"], n)
+        self._offsets, self.keys, self._crcs, self.key_rows = table
         self.dead = self._read_dead()
 
     def _path(self, suffix: str) -> Path:

@@ -43,6 +43,15 @@ def changeable(folder: Path, manifest: Manifest) -> Content:
     return content
 
 
+def orphans(folder: Path, manifest: Manifest) -> list[Path]:
+    """The segments' files in a folder that its manifest does not name."""
+    contents = [manifest.published, manifest.pending]
+    segments = [segment for content in contents if content for segment in content.segments]
+    named = {f"{segment.name}.{suffix}" for segment in segments for suffix in segment.files}
+    ours = (path for path in folder.iterdir() if OUR_FILES.fullmatch(path.name))
+    return [path for path in ours if path.name not in named]
+
+
 class Session:
     """Held from construction to :meth:`close`.
 
@@ -79,13 +88,8 @@ class Session:
 
         What is on disk decides: a write that was reported as failed may have taken place.
         """
-        manifest = self._read()
-        contents = [manifest.published, manifest.pending]
-        segments = [segment for content in contents if content for segment in content.segments]
-        named = {f"{segment.name}.{suffix}" for segment in segments for suffix in segment.files}
-        for path in self.folder.iterdir():
-            if OUR_FILES.fullmatch(path.name) and path.name not in named:
-                path.unlink(missing_ok=True)
+        for path in orphans(self.folder, self._read()):
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the folder; where nothing was kept nothing is left behind."""

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from indexes.errors import IndexUnfinished
 from indexes.manifest import Content
@@ -12,18 +11,17 @@ from indexes.session import check_target
 from indexes.writer import IndexWriter
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, dropped_in, to_payload, with_dropped
+from retrieval.duplicates import OnDuplicate, check_choice, repeated
 from retrieval.encoding import WINDOW, TextEncoder, model_record
 from retrieval.errors import CorpusError, RowProblem
+from retrieval.files import listed
 from retrieval.probes import make_probes
 from retrieval.report import BuildReport, Progress
 from retrieval.rows import Columns
 from retrieval.schema import Schema
 
-OnDuplicate = Literal["error", "first", "last"]
-ON_DUPLICATE = ("error", "first", "last")
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
-LISTED = 1_000  # files that the manifest names
 WINDOW_BYTES = 64 * 2**20  # a window of long texts ends early
 
 
@@ -56,8 +54,7 @@ def build_index(
     Errors: CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked, IndexWriteFailed.
     """
     started = time.monotonic()
-    if on_duplicate not in ON_DUPLICATE:
-        raise ValueError(f"on_duplicate must be one of {ON_DUPLICATE}, got {on_duplicate!r}")
+    check_choice(on_duplicate)
     check_target(Path(folder), overwrite=overwrite)
     columns = Columns(text_column, id_column, title_column, metadata_columns)
     corpus = open_corpus(source, columns, on_error=on_error, rejects=rejects)
@@ -153,10 +150,7 @@ class _Build:
             return False
         if self._on_duplicate == "first":
             return True
-        raise CorpusError(
-            f"{self._corpus.where}: the id {row_id!r} has come before; make ids unique, "
-            "or pass --on-duplicate first (or last)"
-        )
+        raise repeated(self._corpus.where, row_id)
 
     def _differs(self, how: str, may_cut: bool) -> None:
         """The source is not the one that the interrupted run read."""
@@ -202,14 +196,11 @@ class _Build:
 
     def _commit(self) -> BuildReport:
         self._writer.checkpoint(source=self._rules)  # a failure from here on costs no row
-        files = [{"name": file.shown, "bytes": file.size} for file in self._corpus.files]
-        rest = {"more_files": len(files) - LISTED} if len(files) > LISTED else {}
         content = self._writer.commit(
             schema=self._schema.fields(),
             probes=make_probes(self._encoder),
             source={
-                "files": files[:LISTED],
-                **rest,
+                **listed(self._corpus.files),
                 "skipped": self._corpus.skipped,
                 "truncated": self._report.truncated,
                 "truncated_tokens": self._report.truncated_tokens,

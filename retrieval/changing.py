@@ -2,8 +2,8 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from indexes.layout import key_of
 from indexes.manifest import Content, published, read_manifest
 from indexes.standing import Place, Standing
 from indexes.writer import IndexWriter
-from retrieval.building import ON_DUPLICATE, WINDOW_BYTES, OnDuplicate, build_index
+from retrieval.building import WINDOW_BYTES, build_index
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, dropped_in, to_payload, with_dropped
+from retrieval.duplicates import OnDuplicate, check_choice, repeated
 from retrieval.encoding import WINDOW, TextEncoder
 from retrieval.errors import CorpusError, ModelError, RowProblem
 from retrieval.report import BuildReport, ChangeReport, Progress
@@ -48,8 +49,7 @@ def change_index(
     what was encoded, and removes nothing. Errors: those of opening an index and of a corpus,
     ModelError for another encoder than the index was built with, IndexLocked, IndexWriteFailed.
     """
-    if on_duplicate not in ON_DUPLICATE:
-        raise ValueError(f"on_duplicate must be one of {ON_DUPLICATE}, got {on_duplicate!r}")
+    check_choice(on_duplicate)
     folder = Path(folder)
     content = published(folder, read_manifest(folder))
     columns = Columns(text_column, id_column, title_column, metadata_columns)
@@ -85,7 +85,7 @@ class _Change:
         on_duplicate: OnDuplicate,
         progress: Callable[[Progress], None],
     ) -> None:
-        self._corpus, self._content, self._standing = corpus, content, standing
+        self._corpus, self._standing = corpus, standing
         self._writer, self._encoder = writer, encoder
         self._on_duplicate, self._progress = on_duplicate, progress
         self._schema = Schema(content.schema)
@@ -93,7 +93,7 @@ class _Change:
         self._window: list[tuple[Document, bytes]] = []
         self._held = 0  # bytes in the window
         self._encoded = 0
-        self._report = ChangeReport()
+        self._counts: Counter[str] = Counter()  # by field of the report
         self._started = time.monotonic()
         self._source: dict[str, Any] = {"truncated": 0, "truncated_tokens": 0, **content.source}
 
@@ -111,10 +111,10 @@ class _Change:
         if prune:
             for place in self._standing.unseen():
                 self._remove(place)
-                self._count("removed")
+                self._counts["removed"] += 1
         self._commit()
         seconds = time.monotonic() - self._started
-        return replace(self._report, skipped=self._corpus.skipped, seconds=seconds)
+        return ChangeReport(**self._counts, skipped=self._corpus.skipped, seconds=seconds)
 
     def _take(self, document: Document) -> None:
         try:
@@ -130,15 +130,15 @@ class _Change:
             return
         place = self._standing.find(document.id)
         if place is None:
-            self._count("added")
+            self._counts["added"] += 1
             self._wait(document, payload)
             return
         self._standing.see(place)
         stored = self._standing.payload(place).removesuffix(b"\n")
         if dropped_in(stored, payload) is not None:
-            self._count("unchanged")
+            self._counts["unchanged"] += 1
             return
-        self._count("changed")
+        self._counts["changed"] += 1
         record = json.loads(stored)
         if Document(document.id, record["text"], record["title"]).full_text == document.full_text:
             self._keep_vector(place, with_dropped(payload, record.get("dropped", 0)))
@@ -148,10 +148,7 @@ class _Change:
     def _has_come_before(self, row_id: str) -> bool:
         key = key_of(row_id)
         if key in self._seen and self._on_duplicate == "error":
-            raise CorpusError(
-                f"{self._corpus.where}: the id {row_id!r} has come before; make ids unique, "
-                "or pass --on-duplicate first (or last)"
-            )
+            raise repeated(self._corpus.where, row_id)
         before = key in self._seen
         self._seen.add(key)
         return before
@@ -160,10 +157,7 @@ class _Change:
         if self._writer is None:
             return
         self._encode_window()  # rows stay in the order of the source
-        vector = self._standing.vector(place)[None]
-        self._forget(place)
-        self._writer.upsert(vector, [payload])
-        self._add_dropped(payload)
+        self._writer.upsert(self._standing.vector(place)[None], [payload])
 
     def _wait(self, document: Document, payload: bytes) -> None:
         if self._writer is None:
@@ -186,8 +180,8 @@ class _Change:
             if (place := self._standing.find(document.id)) is not None:
                 self._forget(place)
         self._writer.upsert(vectors, payloads)
-        for payload in payloads:
-            self._add_dropped(payload)
+        for lost in dropped.tolist():
+            self._add_dropped(lost)
         self._encoded += len(payloads)
         self._window.clear()
         self._held = 0
@@ -199,16 +193,12 @@ class _Change:
         self._standing.kill(place)
 
     def _forget(self, place: Place) -> None:
-        self._add_dropped(self._standing.payload(place), -1)
+        self._add_dropped(json.loads(self._standing.payload(place)).get("dropped", 0), -1)
 
-    def _add_dropped(self, payload: bytes, sign: int = 1) -> None:
+    def _add_dropped(self, lost: int, sign: int = 1) -> None:
         """Keep the counts of what the model did not read true."""
-        lost = json.loads(payload).get("dropped", 0)
         self._source["truncated"] += sign * (lost > 0)
         self._source["truncated_tokens"] += sign * lost
-
-    def _count(self, name: str) -> None:
-        self._report = replace(self._report, **{name: asdict(self._report)[name] + 1})
 
     def _commit(self) -> None:
         if self._writer is None or not (len(self._writer) or self._standing.changed):

@@ -9,9 +9,9 @@ from pathlib import Path
 from indexes.audit import Problem, SegmentAudit, without_path
 from indexes.durable import open_plain, refusals
 from indexes.errors import IndexCorrupt, RetrievalError
-from indexes.manifest import NAME, OUR_FILES, Content, Manifest, published, read_manifest
+from indexes.manifest import NAME, Content, Manifest, published, read_manifest
 from indexes.repeated import repeated_ids
-from indexes.session import Session
+from indexes.session import Session, orphans
 from retrieval.encoding import TextEncoder
 from retrieval.probes import check_probes
 from retrieval.stored import check_payload
@@ -145,14 +145,8 @@ def _first_of_each_file(problems: Iterable[Problem]) -> Iterator[Problem]:
 
 def _leftovers(folder: Path, manifest: Manifest) -> list[str]:
     """The files of ours that no manifest names, by name."""
-    contents = [content for content in (manifest.published, manifest.pending) if content]
-    segments = [segment for content in contents for segment in content.segments]
-    named = {f"{segment.name}.{suffix}" for segment in segments for suffix in segment.files}
-    return sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name == f"{NAME}.tmp" or (OUR_FILES.fullmatch(path.name) and path.name not in named)
-    )
+    half_written = [path.name for path in folder.iterdir() if path.name == f"{NAME}.tmp"]
+    return sorted([*half_written, *(path.name for path in orphans(folder, manifest))])
 
 
 def _remove_leftovers(session: Session, problems: Sequence[Problem]) -> Iterator[str]:

@@ -9,12 +9,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from retrieval.errors import CorpusError
 
 STDIN = "-"
+LISTED = 1_000  # files that a manifest names
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 WHOLE = re.compile(r"-?\d{1,18}").fullmatch  # 18 digits always fit into 64 bits
 MAGIC = {
@@ -134,6 +135,13 @@ def _keys(path: Path) -> dict[str, str | None]:
     """The keys in the folders of a path, as Hive writes them."""
     pairs = (unquote(part).partition("=") for part in path.parent.parts if "=" in part)
     return {name: None if value == HIVE_NULL else value for name, _, value in pairs if name}
+
+
+def listed(files: Sequence[CorpusFile]) -> dict[str, Any]:
+    """What a manifest keeps of files that were read: the first ``LISTED``, and how many more."""
+    kept = [{"name": file.shown, "bytes": file.size} for file in files[:LISTED]]
+    more = len(files) - len(kept)
+    return {"files": kept, "more_files": more} if more else {"files": kept}
 
 
 def looks_like(head: bytes) -> str | None:

@@ -12,11 +12,13 @@ import numpy as np
 from indexes.errors import IndexUnfinished, VectorError
 from indexes.manifest import Content
 from indexes.writer import IndexWriter
-from retrieval.building import ON_DUPLICATE, WINDOW_BYTES, OnDuplicate
+from retrieval.building import WINDOW_BYTES
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, to_payload
+from retrieval.duplicates import OnDuplicate, check_choice, repeated
 from retrieval.encoding import WINDOW, TextEncoder, Vectors, model_record
 from retrieval.errors import CorpusError, ModelError, RowProblem
+from retrieval.files import listed
 from retrieval.probes import make_probes
 from retrieval.ready import Given, RowVectors, unit
 from retrieval.report import Progress
@@ -69,8 +71,7 @@ def import_index(
     questions; with ``check`` a sample of the texts is encoded and must give the same vectors.
     Errors: those of ``build_index``; VectorError, and CorpusError for the vector of a row.
     """
-    if on_duplicate not in ON_DUPLICATE:
-        raise ValueError(f"on_duplicate must be one of {ON_DUPLICATE}, got {on_duplicate!r}")
+    check_choice(on_duplicate)
     given = None if vectors is None else RowVectors(vectors)
     column = vector_column if given is None else None
     columns = Columns(text_column, id_column, title_column, metadata_columns, column, lists=True)
@@ -189,11 +190,10 @@ class _Import:
         if not len(self._writer):
             raise CorpusError(f"no documents ({corpus.skipped} rows skipped); nothing to import")
         self._sample.check()
-        files = [{"name": file.shown, "bytes": file.size} for file in corpus.files]
         content = self._writer.commit(
             schema=self._schema.fields(),
             probes=make_probes(encoder),
-            source={"files": files, "skipped": corpus.skipped},
+            source={**listed(corpus.files), "skipped": corpus.skipped},
         )
         seconds = time.monotonic() - started
         return ImportReport(content.rows, corpus.skipped, self._scaled, seconds)
@@ -221,10 +221,7 @@ class _Import:
         if row_id not in self._window and self._writer.find(row_id) is None:
             return False
         if self._on_duplicate == "error":
-            raise CorpusError(
-                f"{self._corpus.where}: the id {row_id!r} has come before; make ids unique, "
-                "or pass --on-duplicate first (or last)"
-            )
+            raise repeated(self._corpus.where, row_id)
         if self._on_duplicate == "last":
             self._window.pop(row_id, None)  # so that the later row stands where it comes
             return False

@@ -38,11 +38,10 @@ def add(
     from dataclasses import asdict
 
     from retrieval.changing import change_index
-    from retrieval.cli.output import print_facts, print_json, wants_json
-    from retrieval.cli.progress import ProgressLine
+    from retrieval.cli.output import print_record
+    from retrieval.cli.progress import progress_line
 
-    progress = ProgressLine()
-    try:
+    with progress_line(resumable=True) as progress:
         report = change_index(
             list(files),
             folder,
@@ -50,12 +49,5 @@ def add(
             progress=progress,
             **options,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("what was kept goes on with the same command") from None
-    finally:
-        progress.close()
     facts = asdict(report) | {"dry_run": options["dry_run"]}
-    if wants_json(as_json):
-        print_json(facts)
-    else:
-        print_facts(facts.items())
+    print_record(facts, as_json=as_json)

@@ -29,7 +29,7 @@ def compact(
     from indexes.view import View
     from indexes.writer import IndexWriter
     from retrieval.changing import reencode
-    from retrieval.cli.output import print_facts, print_json, wants_json
+    from retrieval.cli.output import print_record
 
     if max_length is not None and model is None:
         raise click.UsageError("--max-length is of another --model")
@@ -40,7 +40,4 @@ def compact(
         reencode(folder, model=model, max_length=max_length, device=device, dtype=dtype)
     content = View(folder).content
     facts = {"rows": content.rows, "segments": len(content.segments), "bytes": content.bytes}
-    if wants_json(as_json):
-        print_json(facts)
-    else:
-        print_facts(facts.items())
+    print_record(facts, as_json=as_json)

@@ -20,13 +20,10 @@ def delete(ids: tuple[str, ...], folder: Path, where: str | None, as_json: bool)
     An id that the index does not have is no error: the number of deleted rows is printed.
     """
     from retrieval.changing import delete_rows
-    from retrieval.cli.output import print_facts, print_json, wants_json
+    from retrieval.cli.output import print_record
 
     if bool(ids) == bool(where):
         raise click.UsageError("give ids, or - for standard input, or --where")
     wanted = [line.rstrip("\r\n") for line in sys.stdin] if ids == ("-",) else list(ids)
     facts = {"deleted": delete_rows(folder, wanted, where=where)}
-    if wants_json(as_json):
-        print_json(facts)
-    else:
-        print_facts(facts.items())
+    print_record(facts, as_json=as_json)

@@ -66,17 +66,15 @@ Batch = tuple[list[str], "Vectors"]
 
 def _told(batches: Iterable[Batch], fraction: Callable[[], float | None]) -> Iterator[Batch]:
     """Pass batches on, and say on standard error how far they have come."""
-    from retrieval.cli.progress import ProgressLine
+    from retrieval.cli.progress import progress_line
     from retrieval.report import Progress
 
-    line, started, rows = ProgressLine(), time.monotonic(), 0
-    try:
+    started, rows = time.monotonic(), 0
+    with progress_line() as line:
         for names, vectors in batches:
             rows += len(names)
             line(Progress(rows, fraction(), time.monotonic() - started, rows))
             yield names, vectors
-    finally:
-        line.close()
 
 
 def _texts(

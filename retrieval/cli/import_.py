@@ -46,7 +46,7 @@ def import_(
     FILES are documents as retrieval index reads them, with a column of vectors, or with one row
     for each row of a .npy matrix or of a flat FAISS file: texts.jsonl texts.npy.
     """
-    from retrieval.cli.progress import ProgressLine
+    from retrieval.cli.progress import progress_line
     from retrieval.importing import import_index
 
     beside = [name for name in files if name.lower().endswith(VECTOR_FILES)]
@@ -54,8 +54,7 @@ def import_(
     documents = [name for name in files if name not in beside]
     if len(given) > 1 or not documents:
         raise click.UsageError("give files of documents, and at most one of vectors beside them")
-    progress = ProgressLine()
-    try:
+    with progress_line() as progress:
         report = import_index(
             documents,
             given[0] if given else None,
@@ -64,8 +63,6 @@ def import_(
             progress=progress,
             **options,
         )
-    finally:
-        progress.close()
     parts = [f"{report.rows:,} rows in {folder}", f"{report.seconds:.1f} s"]
     if report.skipped:
         parts.append(f"{report.skipped:,} skipped")

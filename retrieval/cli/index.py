@@ -23,10 +23,9 @@ def index(
     Interrupted, the same command goes on where it stopped.
     """
     from retrieval.building import build_index
-    from retrieval.cli.progress import ProgressLine
+    from retrieval.cli.progress import progress_line
 
-    progress = ProgressLine()
-    try:
+    with progress_line(resumable=True) as progress:
         report = build_index(
             list(files),
             folder,
@@ -34,10 +33,6 @@ def index(
             progress=progress,
             **options,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("what was kept goes on with the same command") from None
-    finally:
-        progress.close()
     rate = max(0, report.rows - report.resumed) / report.seconds  # replaced rows count in resumed
     parts = [f"{report.rows:,} rows in {folder}", f"{report.seconds:.1f} s", f"{rate:,.0f} rows/s"]
     if report.resumed:

@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 def info(folder: Path, as_json: bool) -> None:
     """Show what an index holds: rows, model, size, and how much text was too long for the model."""
     from indexes.view import View
-    from retrieval.cli.output import print_facts, print_json, wants_json
+    from retrieval.cli.output import print_record
 
-    facts = _facts(View(folder))
-    if wants_json(as_json):
-        print_json(facts)
-    else:
-        print_facts(facts.items())
+    print_record(_facts(View(folder)), as_json=as_json)
 
 
 def _facts(view: "View") -> dict[str, object]:

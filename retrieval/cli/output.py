@@ -76,6 +76,14 @@ def _in_context(text: str, citation: Citation, around: int = 80) -> str:
     return plain(f"{left}{before}«{citation.quote}»{after}{right}")
 
 
+def print_record(record: Mapping[str, Any], *, as_json: bool) -> None:
+    """Names and values: a line of JSON for a program, a table for a person."""
+    if wants_json(as_json):
+        print_json(record)
+    else:
+        print_facts(record.items())
+
+
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Names and values for a person."""
     _print_table((), [(name, plain(str(value))) for name, value in facts])

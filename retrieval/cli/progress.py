@@ -1,6 +1,8 @@
 """How far a build is, on standard error: a live line on a terminal, else a line now and then."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -8,6 +10,20 @@ from retrieval.report import Progress
 
 QUIET = 2.0  # seconds before anything is said
 EVERY = 10.0  # seconds between lines where they cannot be rewritten
+
+
+@contextmanager
+def progress_line(*, resumable: bool = False) -> Iterator["ProgressLine"]:
+    """A line that ends with the block; Ctrl-C says how to go on where that is ``resumable``."""
+    line = ProgressLine()
+    try:
+        yield line
+    except KeyboardInterrupt:
+        if resumable:
+            raise KeyboardInterrupt("what was kept goes on with the same command") from None
+        raise
+    finally:
+        line.close()
 
 
 class ProgressLine:

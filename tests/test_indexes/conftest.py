@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from indexes import Content, IndexWriter, View
@@ -169,3 +170,13 @@ def no_waiting(monkeypatch):
 def segment_rows(monkeypatch):
     """Make segments close after this many rows."""
     return lambda rows: monkeypatch.setattr("indexes.build.SEGMENT_ROWS", rows)
+
+
+@pytest.fixture
+def arrow_pool():
+    """Counts the memory that Arrow takes."""
+    usual = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(counting)
+    yield counting
+    pa.set_memory_pool(usual)

@@ -207,16 +207,6 @@ def test_a_column_shorter_than_the_rows_is_refused():
         read_columns(bytes(lying), ROWS + 1, SCHEMA, ["year"])
 
 
-@pytest.fixture
-def arrow_pool():
-    """Counts the memory that Arrow takes."""
-    usual = pa.default_memory_pool()
-    counting = pa.proxy_memory_pool(usual)
-    pa.set_memory_pool(counting)
-    yield counting
-    pa.set_memory_pool(usual)
-
-
 def test_a_list_longer_than_its_file_says_takes_no_memory(arrow_pool):
     many, sink = 20_000_000, io.BytesIO()
     items = pa.ListArray.from_arrays(pa.array([0, many], pa.int32()), pa.repeat("a", many))

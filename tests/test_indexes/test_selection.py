@@ -34,16 +34,6 @@ def table():
     return read_columns(write_columns(PAYLOADS, SCHEMA), 3, SCHEMA)
 
 
-@pytest.fixture
-def arrow_pool():
-    """Counts the memory that Arrow takes."""
-    usual = pa.default_memory_pool()
-    counting = pa.proxy_memory_pool(usual)
-    pa.set_memory_pool(counting)
-    yield counting
-    pa.set_memory_pool(usual)
-
-
 @pytest.mark.parametrize(
     ("text", "rows"),
     [
