@@ -9,6 +9,7 @@ RetrievalError
 ├── IndexLocked        another process is writing
 ├── IndexWriteFailed   the disk refused (full, read-only, failing)
 ├── ForkedError        opened before a fork and used in the child
+├── KindError          a kind of index, or a recall, that cannot be
 ├── VectorError        a vector that is zero, not finite, or of the wrong width
 └── WhereError         a filter that cannot be read, or does not fit the columns
 """
@@ -48,6 +49,10 @@ class IndexWriteFailed(RetrievalError):
 
 class ForkedError(RetrievalError, RuntimeError):
     """What was opened before a fork is used in the child, where FAISS and torch would hang."""
+
+
+class KindError(RetrievalError, ValueError):
+    """A kind of index that is not known or cannot hold these vectors, or a recall out of range."""
 
 
 class VectorError(RetrievalError, ValueError):

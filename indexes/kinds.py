@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from indexes.ann import Ann, content, unwrapped
+from indexes.errors import KindError
 from indexes.graph import Graph, Index, let_go_of_storage, library, name_by_row, reserve
 from indexes.layout import Vectors
 
@@ -82,7 +83,7 @@ def kind_of(name: str, dim: int | None = None) -> Kind:
     """The kind of this name: one of ``KINDS``, or a FAISS factory string.
 
     With ``dim``, the width of the vectors, the string is tried out as well, which a string that
-    was read from a file must not be. ValueError when FAISS does not know it, or knows no way to
+    was read from a file must not be. KindError when FAISS does not know it, or knows no way to
     search it under a filter by inner product.
     """
     if name in KINDS:
@@ -96,15 +97,23 @@ def kind_of(name: str, dim: int | None = None) -> Kind:
     return kind
 
 
-def _unknown(name: str, reason: str) -> ValueError:
-    return ValueError(
+def check(name: str, dim: int, recall: float) -> None:
+    """KindError unless vectors of ``dim`` numbers can be indexed so, with a recall in (0, 1]."""
+    if not 0 < recall <= 1:
+        raise KindError(f"a recall target must be above 0 and at most 1, got {recall}")
+    if name != "auto":
+        kind_of(name, dim)
+
+
+def _unknown(name: str, reason: str) -> KindError:
+    return KindError(
         f"unknown kind of index {name!r}: {reason}; known are auto, {', '.join(KINDS)}, and FAISS "
         'factory strings such as "IVF256,SQ8", "HNSW32" or "OPQ16,IVF64,PQ16"'
     )
 
 
 def _made(kind: Kind, dim: int, rows: int, train: int) -> Index:
-    """An empty FAISS index of this kind; ValueError as :func:`kind_of`."""
+    """An empty FAISS index of this kind; KindError as :func:`kind_of`."""
     faiss = library()
     lists = min(2 ** round(np.log2(2 * rows**0.5)), max(train // 39, 1))  # FAISS asks for 39 each
     part = next(size for size in range(min(4, dim), dim + 1) if dim % size == 0)
@@ -134,7 +143,7 @@ def build(
     seed: int,
     held: npt.ArrayLike = (),
     trial: Callable[[Ann], None] | None = None,
-    threads: int = 1,
+    workers: int = 1,
 ) -> bytes:
     """The content of the ``.ann`` file of a segment: unit rows [n, dim], float32 or float16.
 
@@ -156,7 +165,7 @@ def build(
     rows, dim = vectors.shape
     index = _made(kind, dim, rows, len(train))
     inner = unwrapped(index)
-    with _threads(threads):
+    with threads(workers):
         _seed(inner, seed)
         index.train(np.ascontiguousarray(train, np.float32))
         apart = np.zeros(rows, bool)
@@ -171,7 +180,8 @@ def build(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
+    """Let FAISS use so many threads of the process, all of it, for a while."""
     faiss = library()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(count)

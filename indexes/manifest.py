@@ -63,13 +63,16 @@ class Content:
     """Everything that one commit publishes.
 
     ``model``, ``schema``, ``probes`` and ``source`` belong to whoever fills the index and are
-    only kept here; ``model["fingerprint"]`` tells one model from another.
+    only kept here; ``model["fingerprint"]`` tells one model from another. ``kind`` and ``recall``
+    are what was asked for, ``ann`` is what is kept of it where rows are searched approximately.
     """
 
     dim: int
     model: Mapping[str, Any]
     dtype: str = "float32"
     kind: str = "flat"
+    recall: float = 0.95
+    ann: Mapping[str, Any] | None = None
     schema: Sequence[Mapping[str, str]] = ()
     probes: Sequence[Mapping[str, str]] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -215,11 +218,9 @@ def _content(record: Mapping[str, Any] | None) -> Content | None:
 def _check_kept(content: Content) -> None:
     """ValueError or TypeError when what is only kept has not the type that it is given."""
     entries = [*content.schema, *content.probes]
-    if not (
-        isinstance(content.kind, str)
-        and isinstance(content.source, dict)
-        and all(isinstance(text, str) for entry in entries for text in {**entry}.values())
-    ):
+    typed = isinstance(content.kind, str) and isinstance(content.source, dict)
+    typed &= isinstance(content.ann, dict | None) and 0 < float(content.recall) <= 1
+    if not typed or not all(isinstance(text, str) for e in entries for text in {**e}.values()):
         raise ValueError("the kind, the source, the schema or the probes are of another type")
 
 

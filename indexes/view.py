@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from indexes.ann import Mask
+from indexes.approximate import Approximate, Promise
 from indexes.errors import IndexCorrupt, VectorError
-from indexes.exact import Positions, Scores, gather, top_k
+from indexes.exact import Parts, Positions, Scores, gather, top_k
 from indexes.filtering import Filters, Selected
 from indexes.forks import Process
 from indexes.layout import Vectors
-from indexes.manifest import Content, Manifest, SegmentEntry, published, read_manifest
+from indexes.manifest import NAME, Content, Manifest, SegmentEntry, published, read_manifest
 from indexes.segment import Segment
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class View:
         self._bounds = np.cumsum([0, *(segment.rows for segment in self._segments)])
         self._process = Process()
         self._filters = Filters(self._segments, self.content.schema)
+        self._ann = self._approximate()
         self._parts = [(segment.vectors, segment.dead) for segment in self._segments]
 
     def _open(self) -> tuple[Manifest, Content, list[Segment]]:
@@ -62,40 +65,59 @@ class View:
     def _opened(self, entry: SegmentEntry, content: Content) -> Segment:
         return Segment(self.folder, entry, content.dim, content.dtype)
 
+    def _approximate(self) -> Approximate | None:
+        """None where every row is scored anyway."""
+        if self.content.ann is None:
+            return None
+        try:
+            return Approximate(self.folder, self._segments, Promise(self.content.ann))
+        except ValueError as error:
+            raise IndexCorrupt(f"{self.folder / NAME} is damaged: {error}") from None
+
     def __len__(self) -> int:
         """How many rows are live."""
         return self.content.rows
 
     def search(
-        self, queries: Vectors, k: int, *, where: "str | pc.Expression | None" = None
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        where: "str | pc.Expression | None" = None,
+        exact: bool = False,
     ) -> tuple[Scores, Positions]:
         """The nearest live rows: cosines in [-1, 1] and positions, both [n, min(k, rows)].
 
         ``queries`` is float32 [n, dim], scaled to unit length here. ``where`` leaves only the rows
-        that a filter selects (see :mod:`indexes.where`). VectorError when the width differs or a
-        row is zero or not finite; ValueError when k < 1; WhereError for what is no filter;
-        IndexCorrupt when a stored vector is no longer finite.
+        that a filter selects (see :mod:`indexes.where`). An index of a kind that is not flat finds
+        the nearest with the recall that it certifies (``content.ann``), with ``exact`` always.
+        VectorError when the width differs or a row is zero or not finite; ValueError when k < 1;
+        WhereError for what is no filter; IndexCorrupt when a stored vector is no longer finite.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         self._process.check()
         queries = unit_rows(queries, self.content.dim)
-        if where is None:
-            scores, positions = top_k(self._parts, queries, min(k, len(self)))
+        ann = None if exact else self._ann
+        if where is not None:
+            scores, positions = self._search_selected(queries, k, self._filters.select(where), ann)
         else:
-            scores, positions = self._search_selected(queries, k, self._filters.select(where))
+            k = min(k, len(self))
+            scores, positions = self._search_parts(queries, k, self._parts, ann)
         for position in positions[np.isinf(scores)]:
             self.payload(int(position))  # where its checksum no longer holds the file is named
             raise IndexCorrupt(f"{self.folder}: the vector of row {position} is not finite")
         return scores, positions
 
     def _search_selected(
-        self, queries: Vectors, k: int, selected: Selected
+        self, queries: Vectors, k: int, selected: Selected, ann: Approximate | None
     ) -> tuple[Scores, Positions]:
-        k = min(k, len(selected.positions))
+        k, few = min(k, len(selected.positions)), FEW
         if k == 0:
             return top_k([], queries, 0)
-        if len(selected.positions) <= FEW:
+        if ann is not None:
+            few = max(few, int(ann.few(len(selected.mask))))
+        if len(selected.positions) <= few:
             rows = gather(self._parts, selected.positions)
             scores, places = top_k([(rows, None)], queries, k)
             return scores, selected.positions[places]
@@ -103,7 +125,23 @@ class View:
             (vectors, ~selected.mask[first : first + len(vectors)])
             for (vectors, _), first in zip(self._parts, self._bounds, strict=False)
         ]
-        return top_k(parts, queries, k)
+        return self._search_parts(queries, k, parts, ann, selected.mask)
+
+    def _search_parts(
+        self,
+        queries: Vectors,
+        k: int,
+        parts: Parts,
+        ann: Approximate | None,
+        mask: Mask | None = None,
+    ) -> tuple[Scores, Positions]:
+        """The best rows of the parts; ``mask`` says the same as the parts do."""
+        if ann is None or k == 0:
+            return top_k(parts, queries, k)
+        scores, positions, short = ann.search(queries, k, mask)
+        if short.any():  # too few came back: a graph was cut off from what a filter selects
+            scores[short], positions[short] = top_k(parts, queries[short], k)
+        return scores, positions
 
     def select(self, where: "str | pc.Expression") -> Positions:
         """The positions of the live rows that a filter selects, ascending."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from indexes.build import Build
 from indexes.compaction import merge, runs_to_merge
-from indexes.derived import with_derived
+from indexes.derived import with_every_file
 from indexes.durable import refusals, sync_folder
 from indexes.errors import IndexCorrupt, IndexUnfinished, IndexWriteFailed
 from indexes.growing import GrowingSegment
@@ -194,12 +194,14 @@ class IndexWriter:
         with refusals(self.folder):
             generation = self._session.manifest.generation + 1
             segments = (*self.standing.entries(generation), *self._rows.close(generation))
-            self._publish(replace(self.content, segments=segments, **changes), generation)
-        if self._changes:
-            try:
+            content = replace(self.content, segments=segments, **changes)
+            worn = self._changes and runs_to_merge(segments)
+            self._publish(content, generation, last=not worn)
+        try:
+            if worn:
                 self.compact(everything=False)
-            except IndexWriteFailed as error:
-                log.warning("not compacted: %s", error)  # the commit stands
+        except IndexWriteFailed as error:
+            log.warning("not compacted: %s", error)  # the commit stands
         self._changes = True
         return self.content
 
@@ -223,9 +225,9 @@ class IndexWriter:
             self._publish(replace(self.content, segments=tuple(segments)), generation)
         return True
 
-    def _publish(self, content: Content, generation: int) -> None:
-        whole = tuple(with_derived(self.folder, entry, content) for entry in content.segments)
-        content = replace(content, segments=whole)
+    def _publish(self, content: Content, generation: int, *, last: bool = True) -> None:
+        """No ``.ann`` where it is not the ``last``: a compaction replaces segments next."""
+        content = with_every_file(self.folder, content, ann=last)
         sync_folder(self.folder)
         self._session.write(Manifest(generation, published=content))
         self._session.remove_orphans()

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from indexes.errors import IndexUnfinished
+from indexes.errors import IndexUnfinished, KindError
+from indexes.kinds import check as check_kind
+from indexes.layout import VECTORS
 from indexes.manifest import Content
 from indexes.session import check_target
 from indexes.writer import IndexWriter
@@ -41,6 +43,9 @@ def build_index(
     on_error: OnError = "raise",
     rejects: str | Path | None = None,
     on_duplicate: OnDuplicate = "error",
+    kind: str = "auto",
+    recall: float = 0.95,
+    vectors: str = "float32",
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
@@ -50,8 +55,11 @@ def build_index(
     Interrupted, it goes on where it stopped when it is called with the same arguments again; until
     it is complete, ``folder`` answers as before. ``encoder`` takes the place of ``model``,
     ``max_length``, ``device`` and ``dtype``. ``on_duplicate`` says which row of one id stays;
-    rows that ``on_error="skip"`` passes over go to the file ``rejects`` as JSON lines.
-    Errors: CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked, IndexWriteFailed.
+    rows that ``on_error="skip"`` passes over go to the file ``rejects`` as JSON lines. ``kind`` is
+    one of :data:`indexes.kinds.KINDS`, a FAISS factory string or auto, tuned to find the ten
+    nearest with this ``recall``; ``vectors`` are kept as float32 or float16.
+    Errors: KindError, CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked,
+    IndexWriteFailed.
     """
     started = time.monotonic()
     check_choice(on_duplicate)
@@ -62,10 +70,19 @@ def build_index(
         from retrieval.assembly import Encoder  # torch, only where it is needed
 
         encoder = Encoder(model, dtype=dtype, device=device, max_length=max_length)
-    content = Content(dim=encoder.dim, model=model_record(encoder))
+    content = wanted(encoder, kind, recall, vectors)
     with IndexWriter(folder, content, overwrite=overwrite) as writer:
         build = _Build(writer, encoder, corpus, on_duplicate, progress or (lambda _: None), started)
         return build.run(may_cut=overwrite)
+
+
+def wanted(encoder: TextEncoder, kind: str, recall: float, vectors: str = "float32") -> Content:
+    """An empty index of this encoder; KindError for what cannot be built."""
+    check_kind(kind, encoder.dim, recall)
+    if vectors not in VECTORS:
+        raise KindError(f"vectors are kept as {' or '.join(VECTORS)}, not {vectors!r}")
+    model = model_record(encoder)
+    return Content(encoder.dim, model, dtype=vectors, kind=kind, recall=recall)
 
 
 class _Build:

@@ -225,4 +225,10 @@ def reencode(folder: str | Path, **model: Any) -> BuildReport:
     answers.
     """
     searcher = Searcher(folder)
-    return build_index(searcher.documents(), folder, overwrite=True, **model)
+    content = searcher.content
+    kept: dict[str, Any] = {
+        "kind": content.kind,
+        "recall": content.recall,
+        "vectors": content.dtype,
+    }
+    return build_index(searcher.documents(), folder, overwrite=True, **kept, **model)

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from indexes.audit import Problem, SegmentAudit, without_path
-from indexes.durable import open_plain, refusals
+from indexes.derived import with_every_file, without
+from indexes.durable import open_plain, refusals, sync_folder
 from indexes.errors import IndexCorrupt, RetrievalError
 from indexes.manifest import NAME, Content, Manifest, published, read_manifest
 from indexes.repeated import repeated_ids
+from indexes.segment import DERIVED
 from indexes.session import Session, orphans
 from retrieval.encoding import TextEncoder
 from retrieval.probes import check_probes
@@ -155,8 +157,24 @@ def _remove_leftovers(session: Session, problems: Sequence[Problem]) -> Iterator
         yield f"removed {name}, left by a writer that did not finish"
 
 
+def _remake_files(session: Session, problems: Sequence[Problem]) -> Iterator[str]:
+    """Write what can be made from sound rows again, in a commit of its own."""
+    content, files = session.manifest.published, {problem.file for problem in problems}
+    truth = {file.partition(".")[0] for file in files if not file.endswith(DERIVED)}
+    files = {file for file in files if file.partition(".")[0] not in truth}
+    if content is None or (rest := without(content, files)) == content:
+        return
+    generation = session.manifest.generation + 1
+    remade = with_every_file(session.folder, rest)
+    sync_folder(session.folder)
+    session.write(replace(session.manifest, generation=generation, published=remade))
+    for before, after in zip(rest.segments, remade.segments, strict=True):
+        for suffix in sorted(after.files.keys() - before.files.keys()):
+            yield f"made {after.name}.{suffix} again from the rows"
+
+
 # Each puts right what it can under the writer's lock, and says what it has done.
-REPAIRS: list[Repair] = [_remove_leftovers]
+REPAIRS: list[Repair] = [_remake_files, _remove_leftovers]
 
 
 def _repair(folder: Path, problems: Sequence[Problem]) -> tuple[str, ...]:

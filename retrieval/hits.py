@@ -1,7 +1,7 @@
 """Rows of a view as documents and hits."""
 
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 from indexes.errors import IndexCorrupt
 from indexes.view import View
@@ -10,13 +10,27 @@ from retrieval.encoding import Vectors
 from retrieval.schema import restore
 
 
-def found(
-    view: View, vectors: Vectors, k: int, min_score: float | None, where: Any = None
-) -> list[list[Hit]]:
-    """The hits of each row of float32 [n, dim], nearest first, none below ``min_score``, and of the
-    rows that a filter selects where there is one.
+class Finding(TypedDict, total=False):
+    """How rows are found: ``min_score`` is the least cosine; ``where`` a filter, a text or a
+    pyarrow.compute.Expression; ``exact`` scores every row, whatever the kind of the index.
     """
-    scores, positions = view.search(vectors, k, where=where)
+
+    min_score: float | None
+    where: Any
+    exact: bool
+
+
+def found(
+    view: View,
+    vectors: Vectors,
+    k: int,
+    *,
+    min_score: float | None = None,
+    where: Any = None,
+    exact: bool = False,
+) -> list[list[Hit]]:
+    """The hits of each row of float32 [n, dim], nearest first; see :class:`Finding`."""
+    scores, positions = view.search(vectors, k, where=where, exact=exact)
     least = -2.0 if min_score is None else min_score
     return [
         [

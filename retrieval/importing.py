@@ -12,7 +12,7 @@ import numpy as np
 from indexes.errors import IndexUnfinished, VectorError
 from indexes.manifest import Content
 from indexes.writer import IndexWriter
-from retrieval.building import WINDOW_BYTES
+from retrieval.building import WINDOW_BYTES, wanted
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, to_payload
 from retrieval.duplicates import OnDuplicate, check_choice, repeated
@@ -60,6 +60,8 @@ def import_index(
     on_error: OnError = "raise",
     rejects: str | Path | None = None,
     on_duplicate: OnDuplicate = "error",
+    kind: str = "auto",
+    recall: float = 0.95,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> ImportReport:
@@ -81,12 +83,12 @@ def import_index(
 
         encoder = Encoder(model, dtype=dtype, device=device, max_length=max_length)
     sample = _Sample(encoder, given, SAMPLE if check else 0)
-    with _empty_writer(Path(folder), encoder, overwrite=overwrite) as writer:
+    content = wanted(encoder, kind, recall)
+    with _empty_writer(Path(folder), content, overwrite=overwrite) as writer:
         return _Import(writer, corpus, given, on_duplicate, sample).run(encoder, progress)
 
 
-def _empty_writer(folder: Path, encoder: TextEncoder, *, overwrite: bool) -> IndexWriter:
-    content = Content(dim=encoder.dim, model=model_record(encoder))
+def _empty_writer(folder: Path, content: Content, *, overwrite: bool) -> IndexWriter:
     writer = IndexWriter(folder, content, overwrite=overwrite)
     try:
         if len(writer) and not overwrite:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -14,9 +14,8 @@ from indexes.view import Verify, View
 from retrieval.documents import Answer, Document, Hit
 from retrieval.encoding import TextEncoder, Vectors, check_texts
 from retrieval.errors import ModelError, QueryError
-from retrieval.hits import document, found
+from retrieval.hits import Finding, document, found
 
-Where = Any  # a filter: a text, a pyarrow.compute.Expression, or None
 DEFAULT_K = 10
 DEFAULT_PASSAGES = 5  # that an answer is read from
 
@@ -98,38 +97,36 @@ class Searcher:
         k: int = DEFAULT_K,
         *,
         like: str | None = None,
-        min_score: float | None = None,
-        where: Where = None,
+        **how: Unpack[Finding],
     ) -> list[Hit]:
         """The ``k`` nearest documents, nearest first: fewer when the index has fewer, or when
         ``min_score`` (a cosine) leaves them out.
 
         ``where`` is a filter on metadata, id and title: ``"year >= 2020 and lang in ('en', 'de')"``
         (see :mod:`indexes.where`) or a pyarrow expression; there are always as many hits as it
-        selects, up to ``k``. ``like`` takes the document of an id in the place of a question, and
-        leaves it out. QueryError for an empty question, an id that is not there, or k < 1;
-        WhereError for a filter that does not fit.
+        selects, up to ``k``. ``exact`` scores every row, where an index of another kind than flat
+        would find the nearest with the recall that it certifies. ``like`` takes the document of an
+        id in the place of a question, and leaves it out. QueryError for an empty question, an id
+        that is not there, or k < 1; WhereError for a filter that does not fit.
         """
         if (question is None) == (like is None):
             raise QueryError("give a question or like, the id of a document")
         if like is None:
-            return self.search_batch([str(question)], k, min_score=min_score, where=where)[0]
+            return self.search_batch([str(question)], k, **how)[0]
         _check_k(k)
         view = self._view
         position = view.find(like)
         if position is None:
             raise QueryError(f"there is no document with the id {like!r} in {view.folder}")
         vector = view.vectors(np.array([position]))
-        hits = [hit for hit in found(view, vector, k + 1, min_score, where)[0] if hit.id != like]
+        hits = [hit for hit in found(view, vector, k + 1, **how)[0] if hit.id != like]
         return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:k], start=1)]
 
     def search_batch(
         self,
         questions: Sequence[str],
         k: int = DEFAULT_K,
-        *,
-        min_score: float | None = None,
-        where: Where = None,
+        **how: Unpack[Finding],
     ) -> list[list[Hit]]:
         """:meth:`search` for each question, encoded together."""
         check_texts(questions)
@@ -140,22 +137,20 @@ class Searcher:
         view = self._view
         if not questions or not len(view):
             return [[] for _ in questions]
-        return found(view, self._encoder_of(view).encode_query(questions), k, min_score, where)
+        return found(view, self._encoder_of(view).encode_query(questions), k, **how)
 
     def search_vectors(
         self,
         vectors: Vectors,
         k: int = DEFAULT_K,
-        *,
-        min_score: float | None = None,
-        where: Where = None,
+        **how: Unpack[Finding],
     ) -> list[list[Hit]]:
         """The documents nearest to each row of float32 [n, dim], of any length but zero.
 
         VectorError when the width is not the index's or a row has no direction.
         """
         _check_k(k)
-        return found(self._view, vectors, k, min_score, where)
+        return found(self._view, vectors, k, **how)
 
     def ask(self, question: str, k: int = DEFAULT_PASSAGES, **how: Any) -> Answer:
         """What the ``k`` nearest passages say: a text with the characters it rests on, or None.
@@ -163,9 +158,9 @@ class Searcher:
         ``generator`` is a name, a folder, or an object with the methods of
         :class:`~retrieval.generating.Generator` or ``Reader``; unless given, the one that comes
         with the library. ``answer`` is quote, cite, free or auto, ``threshold`` the least
-        confidence, 0 … 1 or auto: see :func:`~retrieval.rag.answer_all`. ``min_score`` and
-        ``where`` are as in :meth:`search`. QueryError for a question or a setting that cannot be,
-        ModelError for a generator that is not there.
+        confidence, 0 … 1 or auto: see :func:`~retrieval.rag.answer_all`. ``min_score``, ``where``
+        and ``exact`` are as in :meth:`search`. QueryError for a question or a setting that cannot
+        be, ModelError for a generator that is not there.
         """
         return self.ask_batch([question], k, **how)[0]
 
@@ -177,7 +172,7 @@ class Searcher:
         generator: Any = None,
         answer: str = "auto",
         threshold: float | str = "auto",
-        **finding: Any,
+        **finding: Unpack[Finding],
     ) -> list[Answer]:
         """:meth:`ask` for each question, their passages found together."""
         from retrieval.rag import answer_all
@@ -194,7 +189,7 @@ class Searcher:
         generator: Any = None,
         answer: str = "auto",
         threshold: float | str = "auto",
-        **finding: Any,
+        **finding: Unpack[Finding],
     ) -> Generator[str, None, Answer]:
         """The pieces of the text that :meth:`ask` gives; the generator returns its answer."""
         from retrieval.rag import stream_answer

@@ -10,10 +10,9 @@ import click
 from retrieval.cli.options import (
     answer_options,
     as_json,
+    finding_options,
     index_folder,
-    min_score,
     model_options,
-    where,
 )
 
 
@@ -21,8 +20,7 @@ from retrieval.cli.options import (
 @click.argument("text")
 @index_folder
 @answer_options
-@min_score
-@where
+@finding_options
 @click.option("--stream", is_flag=True, help="Show the answer as text, as it is written.")
 @as_json
 @model_options

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from retrieval.cli.options import corpus_options, encoder_options, index_folder, on_duplicate
+from retrieval.cli.options import (
+    corpus_options,
+    encoder_options,
+    index_folder,
+    kind_options,
+    on_duplicate,
+)
 
 VECTOR_FILES = (".npy", ".faiss")
 
@@ -33,6 +39,7 @@ VECTOR_FILES = (".npy", ".faiss")
 @encoder_options
 @corpus_options
 @on_duplicate
+@kind_options
 @click.option("--overwrite", is_flag=True, help="Replace the index that the folder holds.")
 def import_(
     files: tuple[str, ...],

@@ -5,7 +5,13 @@ from typing import Any
 
 import click
 
-from retrieval.cli.options import corpus_options, encoder_options, index_folder, on_duplicate
+from retrieval.cli.options import (
+    corpus_options,
+    encoder_options,
+    index_folder,
+    kind_options,
+    on_duplicate,
+)
 
 
 @click.command()
@@ -14,6 +20,14 @@ from retrieval.cli.options import corpus_options, encoder_options, index_folder,
 @encoder_options
 @corpus_options
 @on_duplicate
+@kind_options
+@click.option(
+    "--vectors",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Number format on disk; scores are computed in float32 and finer.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the index that the folder holds.")
 def index(
     files: tuple[str, ...], folder: Path, metadata_columns: tuple[str, ...], **options: Any

@@ -8,6 +8,7 @@ import click
 from retrieval.cli.options import as_json, index_folder
 
 if TYPE_CHECKING:
+    from indexes.manifest import Content
     from indexes.view import View
 
 
@@ -22,6 +23,21 @@ def info(folder: Path, as_json: bool) -> None:
     print_record(_facts(View(folder)), as_json=as_json)
 
 
+def _approximation(content: "Content") -> dict[str, object]:
+    """What the index promises, where it does not score every row."""
+    if content.ann is None:
+        return {"searched": "exactly"}
+    ann = content.ann
+    return {
+        "searched": f"through {ann['kind']}, found exactly with --exact",
+        "recall@10": round(ann["recall"], 4),
+        "recall_target": ann["target"],
+        "recall_reached": ann["reached"],
+        "queries_per_second": round(ann["queries_per_second"]),
+        "setting": ann["knob"],
+    }
+
+
 def _facts(view: "View") -> dict[str, object]:
     content = view.content
     return {
@@ -32,6 +48,7 @@ def _facts(view: "View") -> dict[str, object]:
         "model": content.model.get("name"),
         "fingerprint": content.model["fingerprint"],
         "kind": content.kind,
+        **_approximation(content),
         "bytes": content.bytes,
         "generation": view.manifest.generation,
         "truncated": content.source.get("truncated", 0),

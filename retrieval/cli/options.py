@@ -24,6 +24,7 @@ where = click.option(
     help="Only rows that this filter selects: \"year >= 2020 and lang in ('en', 'de')\".",
 )
 min_score = click.option("--min-score", type=float, help="Leave out hits with a lower cosine.")
+exact = click.option("--exact", is_flag=True, help="Score every row, whatever the index's kind.")
 on_duplicate = click.option(
     "--on-duplicate",
     type=click.Choice(["error", "first", "last"]),
@@ -98,6 +99,32 @@ def model_options(command: Command) -> Command:
             default="auto",
             show_default=True,
             help="Number format; auto is bfloat16 where the processor has it in hardware.",
+        ),
+    )
+    return _all(options, command)
+
+
+def finding_options(command: Command) -> Command:
+    """Which rows may be found, and how."""
+    return _all((min_score, where, exact), command)
+
+
+def kind_options(command: Command) -> Command:
+    """How rows will be found."""
+    options = (
+        click.option(
+            "--kind",
+            default="auto",
+            show_default=True,
+            help='flat, hnsw, small, or a FAISS factory string: "IVF256,SQ8"; auto is flat up to '
+            "50,000 rows, then hnsw.",
+        ),
+        click.option(
+            "--recall",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=0.95,
+            show_default=True,
+            help="Recall@10 that a kind other than flat is tuned to.",
         ),
     )
     return _all(options, command)

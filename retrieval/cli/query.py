@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from retrieval.cli.options import as_json, index_folder, min_score, model_options, where
+from retrieval.cli.options import as_json, finding_options, index_folder, model_options
 
 AT_ONCE = 64  # questions from standard input that are encoded together
 
@@ -17,8 +17,7 @@ AT_ONCE = 64  # questions from standard input that are encoded together
 @index_folder
 @click.option("-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--like", metavar="ID", help="Find what is near this document, without a question.")
-@min_score
-@where
+@finding_options
 @as_json
 @model_options
 def query(
@@ -26,11 +25,10 @@ def query(
     folder: Path,
     top_k: int,
     like: str | None,
-    min_score: float | None,
-    where: str | None,
     as_json: bool,
     device: str,
     dtype: str,
+    **how: Any,
 ) -> None:
     """Find the passages nearest to TEXT, or to each line of standard input.
 
@@ -49,7 +47,7 @@ def query(
     searcher = Searcher(folder, device=device, dtype=dtype)
     in_json = wants_json(as_json)
     several = text is None and like is None
-    for question, hits in _asked(searcher, text, like, k=top_k, min_score=min_score, where=where):
+    for question, hits in _asked(searcher, text, like, k=top_k, **how):
         if not in_json:
             print_hits(question, hits)
         for hit in hits if in_json else ():

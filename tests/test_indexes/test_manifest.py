@@ -228,7 +228,7 @@ def test_a_hostile_manifest_with_a_true_checksum_is_refused(store, folder, path,
         use(store, folder)
 
 
-OPTIONAL = {"dead", "dtype", "kind", "schema", "probes", "source", "name", "sha256"}
+OPTIONAL = {"recall", "ann", "dead", "dtype", "kind", "schema", "probes", "source", "name", "sha256"}
 OPTIONAL |= {"cols.parquet"}
 
 

@@ -166,7 +166,7 @@ def test_the_report_and_the_manifest_say_what_was_done(folder, bag_class):
     content = read_manifest(folder).published
     assert content.source == {"files": [], "skipped": 1, "truncated": 2, "truncated_tokens": 8}
     assert content.model == {"name": "BagOfWords", "fingerprint": "bag-32-5", "max_length": 5}
-    assert (content.rows, content.dim, content.dtype, content.kind) == (4, 32, "float32", "flat")
+    assert (content.rows, content.dim, content.dtype, content.kind) == (4, 32, "float32", "auto")
 
 
 def test_the_manifest_keeps_probe_texts_with_their_vectors(folder, bag):
@@ -662,7 +662,7 @@ class Random:
 
 text = "x" * 700
 rows = (Document(str(at), f"{at} {text}", metadata={"n": at}) for at in range(int(sys.argv[2])))
-assert build_index(rows, sys.argv[1], encoder=Random()).rows == int(sys.argv[2])
+assert build_index(rows, sys.argv[1], encoder=Random(), kind="flat").rows == int(sys.argv[2])
 # Not getrusage: its peak may be the one of the process that began this one.
 status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
 sys.stdout.write(status.split()[0])

@@ -246,3 +246,31 @@ def test_a_repair_of_another_kind_sees_the_problems_and_is_followed_by_a_second_
     monkeypatch.setattr("retrieval.checking.REPAIRS", [*REPAIRS, restore])
     report = check_index(folder, encoder=bag, repair=True)
     assert (report.problems, report.repaired) == ((), (f"wrote {path.name}",))
+
+
+@pytest.mark.parametrize("suffix", ["cols.parquet", "ann"])
+def test_files_that_can_be_made_again_are(tmp_path, bag, monkeypatch, suffix):
+    monkeypatch.setattr("indexes.certifying.EXACT_BELOW", 20)
+    folder = tmp_path / "index"
+    build_index(DOCUMENTS, folder, encoder=bag, kind="HNSW4")
+    [path] = folder.glob(f"*.{suffix}")
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    [problem] = check_index(folder, encoder=bag).problems
+    assert problem.file == path.name
+    report = check_index(folder, encoder=bag, repair=True)
+    assert report.repaired == (f"made {path.name} again from the rows",)
+    assert report.problems == ()
+    assert path.read_bytes() == sound
+    assert report.generation == 2
+
+
+def test_nothing_is_made_from_rows_that_are_damaged(folder, bag):
+    [columns], [docs] = (list(folder.glob(f"*.{suffix}")) for suffix in ("cols.parquet", "docs"))
+    docs.write_bytes(docs.read_bytes().replace(b"word7 ", b"word8 "))
+    columns.unlink()
+    before = {problem.file for problem in check_index(folder, encoder=bag).problems}
+    assert before == {columns.name, docs.name}
+    report = check_index(folder, encoder=bag, repair=True)
+    assert report.repaired == ()
+    assert not columns.exists()
