@@ -1,9 +1,17 @@
-"""Files that can be made again from the rows: written with a segment, and not missed for long."""
+"""Files that can be made again from the rows: written with a segment, and not missed for long.
+
+Whoever owns an index may have sidecars made for every segment, at commits and at compactions. The
+content names them with their settings, ``sidecars={"lexical": {"language": "english"}}``; a writer
+is given what makes their bytes: ``make(settings, payloads)``, of all rows in order, deleted ones
+too, a line each. They are committed, checked and dropped with their segment, and never read here.
+"""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from indexes.certifying import with_ann
 from indexes.columns import write_columns
@@ -11,15 +19,30 @@ from indexes.durable import open_plain
 from indexes.errors import IndexCorrupt
 from indexes.growing import write_hashed
 from indexes.manifest import Content, SegmentEntry
-from indexes.segment import COLUMNS, DERIVED
+from indexes.segment import COLUMNS, is_derived
 
+Sidecar: TypeAlias = Callable[[Mapping[str, Any], Iterable[bytes]], Iterable[bytes]]
 log = logging.getLogger(__name__)
 
 
-def with_every_file(folder: Path, content: Content, *, ann: bool = True) -> Content:
-    """The content with all derived files: the columns and, with ``ann``, those of its kind."""
-    whole = tuple(with_columns(folder, entry, content) for entry in content.segments)
-    content = replace(content, segments=whole)
+def with_every_file(
+    folder: Path, content: Content, sidecars: Mapping[str, Sidecar], *, ann: bool = True
+) -> Content:
+    """The content with all derived files: the columns, the sidecars that it names as far as they
+    are given, and with ``ann`` those of its kind.
+    """
+    makers: dict[str, Callable[[Iterable[bytes]], Iterable[bytes]]] = {
+        COLUMNS: lambda payloads: [write_columns(payloads, content.schema)]
+    }
+    for name, settings in content.sidecars.items():
+        if name in sidecars:
+            makers[name] = partial(sidecars[name], settings)
+    segments = []
+    for entry in content.segments:
+        for suffix, make in makers.items():
+            entry = _with(folder, entry, suffix, make)
+        segments.append(entry)
+    content = replace(content, segments=tuple(segments))
     return with_ann(folder, content) if ann else content
 
 
@@ -27,26 +50,34 @@ def without(content: Content, names: Collection[str]) -> Content:
     """The content without those of the files ``names`` that can be made again."""
     segments = []
     for entry in content.segments:
-        bad = {suffix for suffix in DERIVED if f"{entry.name}.{suffix}" in names}
-        kept = {suffix: file for suffix, file in entry.files.items() if suffix not in bad}
+        kept = {
+            suffix: file
+            for suffix, file in entry.files.items()
+            if not (is_derived(suffix) and f"{entry.name}.{suffix}" in names)
+        }
         segments.append(replace(entry, files=kept))
     return replace(content, segments=tuple(segments))
 
 
-def with_columns(folder: Path, entry: SegmentEntry, content: Content) -> SegmentEntry:
-    """The entry with its columns, written now where it lacks them. Where they cannot be made they
-    are left out, with a warning: rows are found without them.
+def _with(
+    folder: Path,
+    entry: SegmentEntry,
+    suffix: str,
+    make: Callable[[Iterable[bytes]], Iterable[bytes]],
+) -> SegmentEntry:
+    """The entry with a file of its payloads, made now where it lacks it; where it cannot be made
+    it is left out, with a warning: rows are found without it.
     """
-    if COLUMNS in entry.files:
+    if suffix in entry.files:
         return entry
-    path = folder / f"{entry.name}.{COLUMNS}"
+    path = folder / f"{entry.name}.{suffix}"
     path.unlink(missing_ok=True)  # left by a commit that was cut short
     try:
         with open_plain(
             folder / f"{entry.name}.docs", "rb"
         ) as payloads:  # not mapped: pages add up
-            written = write_hashed(path, [write_columns(payloads, content.schema)])
+            written = write_hashed(path, make(payloads))
     except IndexCorrupt as error:
         log.warning("%s is left out: %s", path, error)
         return entry
-    return replace(entry, files={**entry.files, COLUMNS: written})
+    return replace(entry, files={**entry.files, suffix: written})

@@ -73,6 +73,7 @@ class Content:
     kind: str = "flat"
     recall: float = 0.95
     ann: Mapping[str, Any] | None = None
+    sidecars: Mapping[str, Any] = field(default_factory=dict)
     schema: Sequence[Mapping[str, str]] = ()
     probes: Sequence[Mapping[str, str]] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -220,6 +221,7 @@ def _check_kept(content: Content) -> None:
     entries = [*content.schema, *content.probes]
     typed = isinstance(content.kind, str) and isinstance(content.source, dict)
     typed &= isinstance(content.ann, dict | None) and 0 < float(content.recall) <= 1
+    typed &= isinstance(content.sidecars, dict)
     if not typed or not all(isinstance(text, str) for e in entries for text in {**e}.values()):
         raise ValueError("the kind, the source, the schema or the probes are of another type")
 

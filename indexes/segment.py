@@ -15,8 +15,13 @@ from indexes.layout import U32, VECTORS, Vectors, id_of, key_of, row_crc, row_ta
 from indexes.manifest import SegmentEntry
 
 COLUMNS, GRAPH = "cols.parquet", "ann"
-DERIVED = (COLUMNS, GRAPH)  # can be made again from the rows
+TRUTH = ("vec", "docs", "rows", "del")
 log = logging.getLogger(__name__)
+
+
+def is_derived(suffix: str) -> bool:
+    """Whether a segment's file can be made again from its rows."""
+    return suffix.rpartition(".")[2] not in TRUTH
 
 
 class Segment:
@@ -30,11 +35,11 @@ class Segment:
         self.entry = entry
         self.rows = entry.rows
         self._folder = folder
-        truth = {suffix: f.bytes for suffix, f in entry.files.items() if suffix not in DERIVED}
+        truth = {suffix: f.bytes for suffix, f in entry.files.items() if not is_derived(suffix)}
         self._maps = {suffix: self._map(suffix, size) for suffix, size in truth.items()}
         self._derived: dict[str, mmap.mmap | bytes | None] = {}
         self._confirmed: set[str] = set()
-        for suffix in entry.files.keys() & set(DERIVED):
+        for suffix in entry.files.keys() - truth.keys():
             try:
                 self._derived[suffix] = self._map(suffix, entry.files[suffix].bytes)
             except (FileNotFoundError, IndexCorrupt) as error:
@@ -84,7 +89,7 @@ class Segment:
         return dead
 
     def _check_hash(self, suffix: str) -> None:
-        content = self._derived[suffix] if suffix in DERIVED else self._maps[suffix]
+        content = self._derived[suffix] if is_derived(suffix) else self._maps[suffix]
         if hashlib.sha256(content or b"").hexdigest() != self.entry.files[suffix].sha256:
             raise IndexCorrupt(
                 f"{self._path(suffix)} is damaged: its content does not match its checksum; "
@@ -94,7 +99,7 @@ class Segment:
     def check_every_byte(self) -> None:
         """Hash every file; IndexCorrupt names the first that has changed or is missing."""
         for suffix in self.entry.files:
-            if suffix in DERIVED and self._derived[suffix] is None:
+            if is_derived(suffix) and self._derived[suffix] is None:
                 raise IndexCorrupt(f"{self._path(suffix)} is missing or damaged")
             self._check_hash(suffix)
 

@@ -1,8 +1,8 @@
 """A snapshot of one generation: opened without a lock, never changed, safe from any thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from indexes.manifest import NAME, Content, Manifest, SegmentEntry, published, r
 from indexes.segment import Segment
 
 if TYPE_CHECKING:
+    import mmap
+
     import faiss
     import pyarrow.compute as pc
 
@@ -24,6 +26,17 @@ FEW = 4_096  # rows that are picked out to be searched, rather than passed over 
 ATTEMPTS = 5  # a commit may remove old files between our reading the manifest and opening them
 
 Verify = Literal["auto", "full"]
+
+
+class Sidecar(NamedTuple):
+    """The bytes of one, None where it is missing or damaged; the rows of its segment, which of
+    them are deleted, and the payload of a row.
+    """
+
+    data: "mmap.mmap | bytes | None"
+    rows: int
+    dead: Mask | None
+    payload: Callable[[int], bytes]
 
 
 class View:
@@ -146,6 +159,10 @@ class View:
     def select(self, where: "str | pc.Expression") -> Positions:
         """The positions of the live rows that a filter selects, ascending."""
         return self._filters.select(where).positions
+
+    def sidecars(self, name: str) -> list[Sidecar]:
+        """What stands beside each segment under this name: see :mod:`indexes.derived`."""
+        return [Sidecar(s.derived(name), s.rows, s.dead, s.payload) for s in self._segments]
 
     def payload(self, position: int) -> bytes:
         """The payload of one row; IndexCorrupt when its checksum does not hold."""

@@ -1,7 +1,7 @@
 """The one writer of an index folder: it builds, changes and compacts, each in one commit."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +10,20 @@ import numpy as np
 
 from indexes.build import Build
 from indexes.compaction import merge, runs_to_merge
-from indexes.derived import with_every_file
+from indexes.derived import Sidecar, with_every_file
 from indexes.durable import refusals, sync_folder
-from indexes.errors import IndexCorrupt, IndexUnfinished, IndexWriteFailed
+from indexes.errors import IndexCorrupt, IndexWriteFailed
 from indexes.growing import GrowingSegment
 from indexes.incoming import checked_ids
 from indexes.layout import Vectors
 from indexes.manifest import Content, Manifest, SegmentEntry, read_manifest
 from indexes.session import Session, changeable, check_target
 from indexes.standing import Standing
+from indexes.taking_up import taken_up
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
 
-SAME_MODEL = ("fingerprint", "dtype")
 log = logging.getLogger(__name__)
 
 
@@ -35,14 +35,21 @@ class IndexWriter:
     ``overwrite`` a finished index answers until :meth:`commit`, and an unfinished build of another
     model is dropped. Without ``content`` it adds to the index that is there and deletes from it.
     Nothing is seen by readers, or survives the writer, before :meth:`commit` (or, of a build,
-    :meth:`checkpoint`). Errors: IndexNotFound, IndexExists, IndexUnfinished, IndexLocked,
-    IndexCorrupt, and IndexWriteFailed when the disk refuses.
+    :meth:`checkpoint`). ``sidecars`` make what stands beside the segments of an index whose content
+    names them: see :mod:`indexes.derived`. Errors: IndexNotFound, IndexExists, IndexUnfinished,
+    IndexLocked, IndexCorrupt, and IndexWriteFailed when the disk refuses.
     """
 
     def __init__(
-        self, folder: str | Path, content: Content | None = None, *, overwrite: bool = False
+        self,
+        folder: str | Path,
+        content: Content | None = None,
+        *,
+        overwrite: bool = False,
+        sidecars: Mapping[str, Sidecar] | None = None,
     ) -> None:
         self.folder = Path(folder)
+        self._sidecars = sidecars or {}
         self.torn = False  # an add was cut short: only the last checkpoint can be trusted
         self._build: Build | None = None
         self._changes = content is None
@@ -61,7 +68,8 @@ class IndexWriter:
                 else:
                     self.content = replace(content, segments=())
                     self.standing = Standing(self.folder, self.content)
-                    self._build = self._take_up(overwrite)
+                    taken = taken_up(self._session, self.content, overwrite=overwrite)
+                    self._build, self.content = taken
                 self._session.remove_orphans()
         except BaseException:
             self.close()
@@ -74,28 +82,6 @@ class IndexWriter:
         except FileNotFoundError as error:
             raise IndexCorrupt(f"{error.filename} is missing") from None
         self._build = Build(self.folder, content.dim, content.dtype)
-
-    def _take_up(self, overwrite: bool) -> Build:
-        """Go on with the interrupted build where it has the same model, else begin an empty one."""
-        pending, ours = self._session.manifest.pending, self.content.model
-        if pending is None:
-            return Build(self.folder, self.content.dim, self.content.dtype)
-        try:
-            same = all(ours.get(key) == pending.model.get(key) for key in SAME_MODEL)
-            if not same or (pending.dim, pending.dtype) != (self.content.dim, self.content.dtype):
-                raise IndexUnfinished(
-                    f"{self.folder} holds an unfinished build with another model or dtype "
-                    f"({pending.model.get('name')}, {pending.model.get('dtype')})"
-                )
-            build = Build(self.folder, pending.dim, pending.dtype, pending.segments)
-        except (IndexUnfinished, IndexCorrupt) as error:
-            if not overwrite:
-                raise type(error)(f"{error}; to start over, pass --overwrite") from error
-            # The manifest first: the orphans it no longer names are removed after.
-            self._session.write(replace(self._session.manifest, pending=self.content))
-            return Build(self.folder, self.content.dim, self.content.dtype)
-        self.content = replace(self.content, segments=pending.segments, source=pending.source)
-        return build
 
     @property
     def _rows(self) -> Build:
@@ -227,7 +213,7 @@ class IndexWriter:
 
     def _publish(self, content: Content, generation: int, *, last: bool = True) -> None:
         """No ``.ann`` where it is not the ``last``: a compaction replaces segments next."""
-        content = with_every_file(self.folder, content, ann=last)
+        content = with_every_file(self.folder, content, self._sidecars, ann=last)
         sync_folder(self.folder)
         self._session.write(Manifest(generation, published=content))
         self._session.remove_orphans()

@@ -21,6 +21,7 @@ from retrieval.probes import make_probes
 from retrieval.report import BuildReport, Progress
 from retrieval.rows import Columns
 from retrieval.schema import Schema
+from retrieval.sidecars import SIDECARS
 
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
@@ -71,7 +72,7 @@ def build_index(
 
         encoder = Encoder(model, dtype=dtype, device=device, max_length=max_length)
     content = wanted(encoder, kind, recall, vectors)
-    with IndexWriter(folder, content, overwrite=overwrite) as writer:
+    with IndexWriter(folder, content, overwrite=overwrite, sidecars=SIDECARS) as writer:
         build = _Build(writer, encoder, corpus, on_duplicate, progress or (lambda _: None), started)
         return build.run(may_cut=overwrite)
 

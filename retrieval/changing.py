@@ -21,6 +21,7 @@ from retrieval.report import BuildReport, ChangeReport, Progress
 from retrieval.rows import Columns
 from retrieval.schema import Schema
 from retrieval.searcher import Searcher
+from retrieval.sidecars import SIDECARS
 
 
 def change_index(
@@ -67,7 +68,7 @@ def change_index(
             "stand beside its rows: build the index again, or move it over with retrieval compact "
             "--model"
         )
-    with IndexWriter(folder) as writer:
+    with IndexWriter(folder, sidecars=SIDECARS) as writer:
         change = _Change(corpus, writer.content, writer.standing, writer, encoder, *rules)
         return change.run(prune)
 
@@ -210,7 +211,7 @@ def delete_rows(folder: str | Path, ids: Iterable[str] = (), *, where: Any = Non
     """Delete the documents with these ids, and those that a filter selects (as in
     :meth:`Searcher.search`), in one commit; how many there were.
     """
-    with IndexWriter(folder) as writer:
+    with IndexWriter(folder, sidecars=SIDECARS) as writer:
         count = writer.delete(ids)
         if where is not None:
             count += writer.delete_where(where)

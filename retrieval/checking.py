@@ -12,10 +12,11 @@ from indexes.durable import open_plain, refusals, sync_folder
 from indexes.errors import IndexCorrupt, RetrievalError
 from indexes.manifest import NAME, Content, Manifest, published, read_manifest
 from indexes.repeated import repeated_ids
-from indexes.segment import DERIVED
+from indexes.segment import is_derived
 from indexes.session import Session, orphans
 from retrieval.encoding import TextEncoder
 from retrieval.probes import check_probes
+from retrieval.sidecars import SIDECARS
 from retrieval.stored import check_payload
 
 ATTEMPTS = 5  # to open a generation before the next commit removes its files
@@ -160,12 +161,12 @@ def _remove_leftovers(session: Session, problems: Sequence[Problem]) -> Iterator
 def _remake_files(session: Session, problems: Sequence[Problem]) -> Iterator[str]:
     """Write what can be made from sound rows again, in a commit of its own."""
     content, files = session.manifest.published, {problem.file for problem in problems}
-    truth = {file.partition(".")[0] for file in files if not file.endswith(DERIVED)}
+    truth = {file.partition(".")[0] for file in files if not is_derived(file)}
     files = {file for file in files if file.partition(".")[0] not in truth}
     if content is None or (rest := without(content, files)) == content:
         return
     generation = session.manifest.generation + 1
-    remade = with_every_file(session.folder, rest)
+    remade = with_every_file(session.folder, rest, SIDECARS)
     sync_folder(session.folder)
     session.write(replace(session.manifest, generation=generation, published=remade))
     for before, after in zip(rest.segments, remade.segments, strict=True):

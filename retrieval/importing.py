@@ -24,6 +24,7 @@ from retrieval.ready import Given, RowVectors, unit
 from retrieval.report import Progress
 from retrieval.rows import Columns
 from retrieval.schema import Schema
+from retrieval.sidecars import SIDECARS
 
 SAMPLE = 8  # documents that are encoded to see whether the vectors are the model's
 SAME = 0.99  # least cosine of two vectors of one text from one model, whatever the number format
@@ -89,7 +90,7 @@ def import_index(
 
 
 def _empty_writer(folder: Path, content: Content, *, overwrite: bool) -> IndexWriter:
-    writer = IndexWriter(folder, content, overwrite=overwrite)
+    writer = IndexWriter(folder, content, overwrite=overwrite, sidecars=SIDECARS)
     try:
         if len(writer) and not overwrite:
             raise IndexUnfinished(

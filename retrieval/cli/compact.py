@@ -30,11 +30,12 @@ def compact(
     from indexes.writer import IndexWriter
     from retrieval.changing import reencode
     from retrieval.cli.output import print_record
+    from retrieval.sidecars import SIDECARS
 
     if max_length is not None and model is None:
         raise click.UsageError("--max-length is of another --model")
     if model is None:
-        with IndexWriter(folder) as writer:
+        with IndexWriter(folder, sidecars=SIDECARS) as writer:
             writer.compact()
     else:
         reencode(folder, model=model, max_length=max_length, device=device, dtype=dtype)

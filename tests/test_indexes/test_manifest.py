@@ -228,8 +228,8 @@ def test_a_hostile_manifest_with_a_true_checksum_is_refused(store, folder, path,
         use(store, folder)
 
 
-OPTIONAL = {"recall", "ann", "dead", "dtype", "kind", "schema", "probes", "source", "name", "sha256"}
-OPTIONAL |= {"cols.parquet"}
+OPTIONAL = {"dead", "dtype", "kind", "schema", "probes", "source", "name", "sha256"}
+OPTIONAL |= {"cols.parquet", "recall", "ann", "sidecars"}
 
 
 @pytest.mark.parametrize("which", ["published", "pending"])
