@@ -53,6 +53,11 @@ class Ann:
         by_vectors = isinstance(index, faiss.IndexHNSWFlat | faiss.IndexIVFFlat)
         self._refine = 1 if by_vectors else REFINE
 
+    @property
+    def graph(self) -> Graph:
+        """The FAISS graph, of an index that is one."""
+        return self._inner
+
     def candidates(
         self, queries: Vectors, k: int, *, knob: int, allowed: Mask | None = None
     ) -> Candidates:

@@ -3,20 +3,33 @@
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from indexes.ann import Ann, Mask, load
 from indexes.certificate import DEPTH, Certificate
 from indexes.errors import IndexCorrupt
-from indexes.exact import Positions, Scores, top_k
+from indexes.exact import MARGIN, Positions, Scores, top_k
 from indexes.kinds import Kind, kind_of
 from indexes.layout import Vectors
 from indexes.segment import GRAPH, Segment
 
+GROUP = 1_024  # queries that are taken through all segments together
 AT_ONCE = 64  # queries whose candidates are scored together
+TAIL = 16_384  # rows without a file that are compared with what the others gave, all at once
 KNOB_COST = 30  # rows that are scored in the time that one step of a knob takes
+
+
+Found: TypeAlias = tuple[Scores, Positions]
+
+
+class Plain(NamedTuple):
+    """A segment without a file: its vectors, which rows may be found, its first position."""
+
+    vectors: Vectors
+    allowed: Mask | None
+    first: int
 
 
 class Promise:
@@ -50,31 +63,35 @@ class Approximate:
         """Up to how many of the rows a filter may leave for scoring them all to be faster."""
         return float(np.sqrt(float(KNOB_COST * self._promise.certificate.knob * rows)))
 
-    def search(
-        self, queries: Vectors, k: int, selected: Mask | None = None
-    ) -> tuple[Scores, Positions, Mask]:
-        """Scores and positions [n, k], and which queries [n] have fewer than ``k`` of them.
+    def search(self, queries: Vectors, k: int, selected: Mask | None = None) -> Found:
+        """Scores and positions [n, k], best first; -inf and -1 where there are fewer.
 
         ``queries`` are unit rows; ``selected`` [rows] are the live rows that a filter leaves, at
         least k. IndexCorrupt as :meth:`Ann.candidates`.
         """
+        groups = [
+            self._search(queries[start : start + GROUP], k, selected)
+            for start in range(0, len(queries), GROUP)
+        ]
+        scores, positions = zip(*groups, strict=True)
+        return np.concatenate(scores), np.concatenate(positions)
+
+    def _search(self, queries: Vectors, k: int, selected: Mask | None) -> Found:
         knob = self._knob(selected)
-        found, plain = [], []
+        found, plain = [_none(len(queries))], []
         for number, segment in enumerate(self._segments):
             first = int(self._bounds[number])
             allowed = None if selected is None else selected[first : first + segment.rows]
             if allowed is None and segment.dead is not None:
                 allowed = ~segment.dead
             if (ann := self._ann(number)) is None:
-                plain.append((segment.vectors, None if allowed is None else ~allowed, first))
+                plain.append(Plain(segment.vectors, allowed, first))
                 continue
             rows = ann.candidates(queries, max(k, DEPTH), knob=knob, allowed=allowed)
-            found.append(
-                (scored(segment.vectors, queries, rows), np.where(rows < 0, -1, rows + first))
-            )
-        if plain:
-            found.append(_exactly(plain, queries, k))
-        return _merged(found, k)
+            scores = scored(segment.vectors, queries, rows)
+            found.append((scores, np.where(rows < 0, -1, rows + first)))
+        best = _merged(found, k)
+        return best if not plain else _merged([best, _rest(plain, queries, k, best[0])], k)
 
     def _knob(self, selected: Mask | None) -> int:
         """The certified setting, raised where a filter leaves fewer neighbours to find."""
@@ -123,27 +140,51 @@ def scored(vectors: Vectors, queries: Vectors, rows: Positions) -> Scores:
     return scores
 
 
-def _exactly(
-    plain: Sequence[tuple[Vectors, Mask | None, int]], queries: Vectors, k: int
-) -> tuple[Scores, Positions]:
-    """The best rows of the segments without a file, scored one and all."""
-    parts = [(vectors, dead) for vectors, dead, _ in plain]
+def _rest(plain: Sequence[Plain], queries: Vectors, k: int, best: Scores) -> Found:
+    """The best rows of segments without a file: those that come up to the ``k`` best so far."""
+    rows = sum(len(part.vectors) for part in plain)
+    floors = best[:, -1] - np.float32(MARGIN)
+    if rows > TAIL or not np.isfinite(floors).all():
+        return _exactly(plain, queries, k)
+    found = [_none(len(queries))]
+    for vectors, allowed, first in plain:
+        products = queries @ np.asarray(vectors, np.float32).T
+        near = ~(products < floors[:, None])  # damaged ones too
+        if allowed is not None:
+            near &= allowed
+        # As wide as the longest line: a row that is near to one query is rarely near to many.
+        places = np.full((len(queries), int(near.sum(axis=1).max(initial=0))), -1)
+        lines, columns = np.nonzero(near)
+        at = np.arange(len(lines)) - np.searchsorted(lines, lines)
+        places[lines, at] = columns
+        found.append((scored(vectors, queries, places), np.where(places < 0, -1, places + first)))
+    return _concatenated(found)
+
+
+def _exactly(plain: Sequence[Plain], queries: Vectors, k: int) -> Found:
+    parts = [(vectors, None if rows is None else ~rows) for vectors, rows, _ in plain]
     live = sum(len(vectors) - (0 if dead is None else int(dead.sum())) for vectors, dead in parts)
     scores, places = top_k(parts, queries, min(k, live))
     bounds = np.cumsum([0, *(len(vectors) for vectors, _ in parts)])
     own = np.searchsorted(bounds, places, side="right") - 1
-    shift = np.array([first for _, _, first in plain]) - bounds[:-1]
+    shift = np.array([part.first for part in plain]) - bounds[:-1]
     return scores, places + shift[own]
 
 
-def _merged(found: Sequence[tuple[Scores, Positions]], k: int) -> tuple[Scores, Positions, Mask]:
-    scores = np.concatenate([scores for scores, _ in found], axis=1)
-    positions = np.concatenate([positions for _, positions in found], axis=1)
+def _none(queries: int) -> Found:
+    return np.empty((queries, 0), np.float32), np.empty((queries, 0), np.int64)
+
+
+def _concatenated(found: Sequence[Found]) -> Found:
+    scores, positions = zip(*found, strict=True)
+    return np.concatenate(scores, axis=1), np.concatenate(positions, axis=1)
+
+
+def _merged(found: Sequence[Found], k: int) -> Found:
+    scores, positions = _concatenated(found)
     order = np.lexsort((positions, -scores), axis=1)[:, :k]
     scores = np.take_along_axis(scores, order, axis=1)
     positions = np.take_along_axis(positions, order, axis=1)
-    missing = k - positions.shape[1]
-    if missing > 0:  # of every query
-        scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
-        positions = np.pad(positions, ((0, 0), (0, missing)), constant_values=-1)
-    return scores, positions, positions.min(axis=1) < 0
+    missing = max(0, k - positions.shape[1])  # of every query
+    scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
+    return scores, np.pad(positions, ((0, 0), (0, missing)), constant_values=-1)

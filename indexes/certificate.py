@@ -70,11 +70,11 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def hold_back(rows: Rows, seed: int) -> Rows:
+def hold_back(rows: Rows, seed: int, share: int = HELD_SHARE) -> Rows:
     """The rows to ask for: a random sample of those given, ascending; ``HELD`` of them, or fewer
-    where that would be more than one in ``HELD_SHARE``, but one at least.
+    where that would be more than one in ``share``, but one at least.
     """
-    count = min(HELD, max(len(rows) // HELD_SHARE, 1), len(rows))
+    count = min(HELD, max(len(rows) // share, 1), len(rows))
     return np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
 
 

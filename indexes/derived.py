@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from indexes.certifying import with_ann
+from indexes.certifying import Grown, with_ann
 from indexes.columns import write_columns
 from indexes.durable import open_plain
 from indexes.errors import IndexCorrupt
@@ -26,10 +26,13 @@ log = logging.getLogger(__name__)
 
 
 def with_every_file(
-    folder: Path, content: Content, sidecars: Mapping[str, Sidecar], *, ann: bool = True
+    folder: Path,
+    content: Content,
+    sidecars: Mapping[str, Sidecar],
+    grown: Grown | None = None,
 ) -> Content:
     """The content with all derived files: the columns, the sidecars that it names as far as they
-    are given, and with ``ann`` those of its kind.
+    are given, and unless ``grown`` is None those of its kind: see :func:`with_ann`.
     """
     makers: dict[str, Callable[[Iterable[bytes]], Iterable[bytes]]] = {
         COLUMNS: lambda payloads: [write_columns(payloads, content.schema)]
@@ -43,7 +46,7 @@ def with_every_file(
             entry = _with(folder, entry, suffix, make)
         segments.append(entry)
     content = replace(content, segments=tuple(segments))
-    return with_ann(folder, content) if ann else content
+    return content if grown is None else with_ann(folder, content, grown)
 
 
 def without(content: Content, names: Collection[str]) -> Content:

@@ -98,6 +98,47 @@ def name_by_row(graph: Graph, order: npt.NDArray[np.int64]) -> None:
         codes[:] = codes.reshape(len(order), -1)[vertex_of].reshape(-1)
 
 
+def transplant(source: Graph, target: Graph, kept: npt.NDArray[np.bool_]) -> None:
+    """Put the vertices of a graph that are ``kept`` [n], one at least, into an empty one with lists
+    of the same width, in order; links to the others are left out.
+    """
+    faiss = library()
+    old, new = source.hnsw, target.hnsw
+    vertex_of = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1).astype(np.int32)
+    offsets, links = _offsets(source), _links(source)
+    levels = faiss.vector_to_array(old.levels)[kept]
+    sizes = np.diff(offsets)[kept]
+    moved = np.concatenate([[0], np.cumsum(sizes)])
+    new.neighbors.resize(int(moved[-1]))
+    ours, firsts = _links(target), offsets[:-1][kept]
+    for start in range(0, len(levels), BLOCK):
+        part = slice(start, start + BLOCK)
+        ends = moved[1:][part]
+        shift = np.repeat(firsts[part] - moved[:-1][part], sizes[part])
+        ours[moved[start] : ends[-1]] = vertex_of[links[shift + np.arange(moved[start], ends[-1])]]
+    faiss.copy_array_to_vector(levels, new.levels)
+    faiss.copy_array_to_vector(moved.astype(np.uint64), new.offsets)
+    new.max_level = int(levels.max()) - 1
+    new.entry_point = int(vertex_of[old.entry_point])
+    if new.entry_point < 0:
+        new.entry_point = int(levels.argmax())
+    _close_gaps(target, levels)
+
+
+def _close_gaps(graph: Graph, levels: npt.NDArray[np.int32]) -> None:
+    """Move the links of each list to its front: FAISS reads a list up to the first -1."""
+    faiss = library()
+    widths = faiss.vector_to_array(graph.hnsw.cum_nneighbor_per_level).astype(np.int64)
+    offsets, links = _offsets(graph), _links(graph)
+    for level in range(graph.hnsw.max_level + 1):
+        lists = offsets[:-1][levels > level]
+        for start in range(0, len(lists), BLOCK):
+            columns = np.arange(widths[level], widths[level + 1])
+            places = lists[start : start + BLOCK, None] + columns
+            order = np.argsort(links[places] < 0, axis=1, kind="stable")
+            links[places] = np.take_along_axis(links[places], order, axis=1)
+
+
 def unsound(graph: Graph) -> str | None:
     """What is wrong with a graph that was read from a file, as far as FAISS does not check it.
 

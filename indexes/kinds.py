@@ -93,7 +93,7 @@ def kind_of(name: str, dim: int | None = None) -> Kind:
         raise _unknown(name, f"it needs readable text, and numbers up to {LARGEST}")
     kind = Kind(name, name, "a FAISS factory string")
     if dim is not None:
-        _made(kind, dim, 1, 1)
+        made(kind, dim, 1, 1)
     return kind
 
 
@@ -112,7 +112,7 @@ def _unknown(name: str, reason: str) -> KindError:
     )
 
 
-def _made(kind: Kind, dim: int, rows: int, train: int) -> Index:
+def made(kind: Kind, dim: int, rows: int, train: int) -> Index:
     """An empty FAISS index of this kind; KindError as :func:`kind_of`."""
     faiss = library()
     lists = min(2 ** round(np.log2(2 * rows**0.5)), max(train // 39, 1))  # FAISS asks for 39 each
@@ -163,17 +163,17 @@ def build(
             f"kind {name!r} searches the vectors themselves: there is nothing to build"
         )
     rows, dim = vectors.shape
-    index = _made(kind, dim, rows, len(train))
+    index = made(kind, dim, rows, len(train))
     inner = unwrapped(index)
     with threads(workers):
-        _seed(inner, seed)
+        prepare(inner, seed)
         index.train(np.ascontiguousarray(train, np.float32))
         apart = np.zeros(rows, bool)
         apart[np.asarray(held, np.int64)] = True
         if isinstance(inner, faiss.IndexHNSW):
             _grow_graph(index, inner, vectors, apart, seed, trial)
         else:
-            _add(index, vectors, np.arange(rows))
+            add_rows(index, vectors, np.arange(rows))
             if trial is not None:
                 trial(Ann(index, rows, known=~apart))
         return content(index)
@@ -191,7 +191,8 @@ def threads(count: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def _seed(inner: Index, seed: int) -> None:
+def prepare(inner: Index, seed: int) -> None:
+    """Set what building depends on, before an index is trained or added to."""
     faiss = library()
     if isinstance(inner, faiss.IndexHNSW):
         inner.hnsw.efConstruction = BUILD_WIDTH
@@ -200,7 +201,8 @@ def _seed(inner: Index, seed: int) -> None:
         inner.cp.min_points_per_centroid = 1  # else FAISS complains on standard error
 
 
-def _add(index: Index, vectors: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> None:
+def add_rows(index: Index, vectors: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> None:
+    """Add some of the vectors, in this order, a block at a time."""
     for start in range(0, len(rows), BLOCK):
         index.add(np.asarray(vectors[rows[start : start + BLOCK]], np.float32))
 
@@ -222,10 +224,10 @@ def _grow_graph(
     order = order[np.argsort(apart[order], kind="stable")]
     reserve(inner, len(order))
     known = len(order) - int(apart.sum())
-    _add(index, vectors, order[:known])
+    add_rows(index, vectors, order[:known])
     if trial is not None:
         trial(Ann(index, len(apart), order=order[:known]))
-    _add(index, vectors, order[known:])
+    add_rows(index, vectors, order[known:])
     if isinstance(index, library().IndexHNSWFlat):
         let_go_of_storage(inner)  # a reader finds the same vectors in the segment
     name_by_row(inner, order)

@@ -149,9 +149,10 @@ class View:
         mask: Mask | None = None,
     ) -> tuple[Scores, Positions]:
         """The best rows of the parts; ``mask`` says the same as the parts do."""
-        if ann is None or k == 0:
+        if ann is None or k == 0 or not len(queries):
             return top_k(parts, queries, k)
-        scores, positions, short = ann.search(queries, k, mask)
+        scores, positions = ann.search(queries, k, mask)
+        short = positions.min(axis=1) < 0
         if short.any():  # too few came back: a graph was cut off from what a filter selects
             scores[short], positions[short] = top_k(parts, queries[short], k)
         return scores, positions

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexes.build import Build
+from indexes.certifying import Grown
 from indexes.compaction import merge, runs_to_merge
 from indexes.derived import Sidecar, with_every_file
 from indexes.durable import refusals, sync_folder
@@ -17,6 +18,7 @@ from indexes.growing import GrowingSegment
 from indexes.incoming import checked_ids
 from indexes.layout import Vectors
 from indexes.manifest import Content, Manifest, SegmentEntry, read_manifest
+from indexes.segment import GRAPH
 from indexes.session import Session, changeable, check_target
 from indexes.standing import Standing
 from indexes.taking_up import taken_up
@@ -181,8 +183,8 @@ class IndexWriter:
             generation = self._session.manifest.generation + 1
             segments = (*self.standing.entries(generation), *self._rows.close(generation))
             content = replace(self.content, segments=segments, **changes)
-            worn = self._changes and runs_to_merge(segments)
-            self._publish(content, generation, last=not worn)
+            worn = self._changes and runs_to_merge(content)
+            self._publish(content, generation, None if worn else {})
         try:
             if worn:
                 self.compact(everything=False)
@@ -198,22 +200,24 @@ class IndexWriter:
         """
         if len(self._rows) or self.standing.changed:
             raise ValueError("commit the change before compacting")
-        runs = runs_to_merge(self.content.segments, everything=everything)
+        runs = runs_to_merge(self.content, everything=everything)
         if not runs:
             return False
         with refusals(self.folder):
             generation = self._session.manifest.generation + 1
-            segments = list(self.content.segments)
+            segments, grown = list(self.content.segments), {}
             for first, behind in reversed(runs):
-                segments[first:behind] = merge(
-                    self.folder, self.content, segments[first:behind], generation
-                )
-            self._publish(replace(self.content, segments=tuple(segments)), generation)
+                merged = merge(self.folder, self.content, segments[first:behind], generation)
+                grows = len(merged) == 1 and behind - first > 1 and not everything
+                if grows and GRAPH in segments[first].files:
+                    grown[merged[0].name] = segments[first]
+                segments[first:behind] = merged
+            self._publish(replace(self.content, segments=tuple(segments)), generation, grown)
         return True
 
-    def _publish(self, content: Content, generation: int, *, last: bool = True) -> None:
-        """No ``.ann`` where it is not the ``last``: a compaction replaces segments next."""
-        content = with_every_file(self.folder, content, self._sidecars, ann=last)
+    def _publish(self, content: Content, generation: int, grown: Grown | None) -> None:
+        """No ``.ann`` where ``grown`` is None: a compaction replaces segments next."""
+        content = with_every_file(self.folder, content, self._sidecars, grown)
         sync_folder(self.folder)
         self._session.write(Manifest(generation, published=content))
         self._session.remove_orphans()

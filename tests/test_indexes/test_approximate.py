@@ -2,11 +2,21 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from indexes import Content, IndexCorrupt, IndexWriter, KindError, View, certifying, kinds
+from indexes import (
+    Content,
+    IndexCorrupt,
+    IndexWriter,
+    KindError,
+    View,
+    certifying,
+    compaction,
+    kinds,
+)
 
 DIM, ROWS = 16, 1_500
 KINDS = ("hnsw", "small", "IVF16,SQ8", "HNSW16,SQ8")
@@ -232,3 +242,98 @@ def test_a_kind_that_is_not_known_is_named():
         with pytest.raises(KindError):
             kinds.check(name, DIM, target)
     kinds.check("auto", DIM, 1.0)
+
+
+def commits(folder, count, size, *, delete=()):
+    """Commits of ``size`` new rows, each of which takes some old ones away."""
+    for number in range(count):
+        with IndexWriter(folder) as writer:
+            writer.upsert(
+                clustered(size, seed=100 + number), payloads(10_000 + number * size, size)
+            )
+            writer.delete(str(row) for row in delete if row % count == number)
+            writer.commit()
+
+
+@pytest.fixture
+def _short_tails(monkeypatch):
+    monkeypatch.setattr(compaction, "TAIL", 100)
+
+
+@pytest.mark.usefixtures("_short_tails")
+def test_a_graph_grows_by_what_is_committed_after_it(tmp_path, monkeypatch):
+    folder = tmp_path / "index"
+    build(folder, "hnsw")
+    built = []
+    monkeypatch.setattr(certifying, "build", lambda *a, **k: built.append(1))
+    commits(folder, 9, 60, delete=range(0, 300))
+    assert not built
+    view = View(folder, verify="full")
+    assert len(view.content.segments) <= 1 + compaction.MOST_BEHIND
+    behind = sum(segment.rows for segment in view.content.segments[1:])
+    assert behind <= compaction.TAIL
+    assert len(view) == ROWS + 9 * 60 - 300
+    assert view.content.ann["reached"]
+    queries = clustered(100, seed=5)
+    assert recall(view, queries) > 0.9
+    everything = view.search(queries, len(view))
+    assert (everything[1] == view.search(queries, len(view), exact=True)[1]).all()
+
+
+@pytest.mark.usefixtures("_short_tails")
+def test_a_graph_that_grew_is_the_same_whenever_the_rows_are(tmp_path):
+    files = []
+    for name in ("a", "b"):
+        build(tmp_path / name, "HNSW8")
+        commits(tmp_path / name, 4, 60, delete=range(90))
+        files.append(next((tmp_path / name).glob("*.ann")).read_bytes())
+    assert files[0] == files[1]
+
+
+@pytest.mark.usefixtures("_short_tails")
+def test_a_graph_that_has_become_slow_is_built_anew(tmp_path, monkeypatch):
+    folder = tmp_path / "index"
+    build(folder, "hnsw")
+    slow = dict(reached=False, recall=0.5)
+    grow, built = certifying._Certified.build, []
+
+    def spoilt(self, numbers):
+        content = grow(self, numbers)
+        built.append(bool(self._grown))
+        return replace(content, ann={**content.ann, **slow}) if self._grown else content
+
+    monkeypatch.setattr(certifying._Certified, "build", spoilt)
+    commits(folder, 1, 200)
+    assert built == [True, False]
+    assert View(folder, verify="full").content.ann["reached"]
+
+
+def test_asked_to_compact_a_graph_is_built_anew(tmp_path):
+    build(tmp_path / "index", "hnsw")
+    commits(tmp_path / "index", 1, 60)
+    with IndexWriter(tmp_path / "index") as writer:
+        writer.compact()
+    build(tmp_path / "other", "flat")
+    commits(tmp_path / "other", 1, 60)
+    with IndexWriter(tmp_path / "other") as writer:
+        writer.content = replace(writer.content, kind="hnsw")
+        writer.compact()
+    made = [next((tmp_path / name).glob("*.ann")).read_bytes() for name in ("index", "other")]
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_rows_behind_the_graph_are_found_as_exact_search_finds_them(tmp_path, filtered):
+    folder = tmp_path / "index"
+    build(folder, "hnsw")
+    commits(folder, 2, 40, delete=[5, 6])
+    with IndexWriter(folder) as writer:
+        writer.delete(["10003", "10050"])
+        writer.commit()
+    view = View(folder)
+    where = "n < 10060 and n != 10020" if filtered else None
+    queries = np.concatenate([clustered(40, seed=100), clustered(40, seed=101)])
+    truth = view.search(queries, 10, exact=True, where=where)[1]
+    found = view.search(queries, 10, where=where)[1]
+    for wanted, line in zip(truth, found, strict=True):
+        assert set(line[line >= ROWS]) >= set(wanted[wanted >= ROWS])

@@ -25,7 +25,7 @@ from indexes import (
     read_manifest,
 )
 from indexes.compaction import MOST_SEGMENTS, runs_to_merge
-from indexes.manifest import SegmentEntry
+from indexes.manifest import Content, SegmentEntry
 
 SOAK = bool(os.environ.get("RETRIEVAL_SOAK"))
 SEEDS = range(20 if SOAK else 1)
@@ -219,11 +219,15 @@ def test_a_commit_stands_where_compaction_fails(store, faults, tmp_path, caplog,
     assert len(View(tmp_path / "index", verify="full")) == 1
 
 
+def content_of(segments):
+    return Content(dim=3, model={"fingerprint": "m"}, segments=tuple(segments))
+
+
 def test_rows_are_copied_once_for_every_doubling():
     segments, copied = [], 0
     for _ in range(3_000):
         segments.append(SegmentEntry("s", 10, {}))
-        for first, behind in runs_to_merge(segments):
+        for first, behind in runs_to_merge(content_of(segments)):
             rows = sum(segment.rows for segment in segments[first:behind])
             copied += rows
             segments[first:behind] = [SegmentEntry("s", rows, {})]
@@ -233,10 +237,10 @@ def test_rows_are_copied_once_for_every_doubling():
 
 def test_full_segments_and_worn_ones():
     full, worn = (SegmentEntry("s", indexes.build.SEGMENT_ROWS, {}, dead) for dead in (0, 400_000))
-    assert runs_to_merge([full] * 20) == []
-    assert runs_to_merge([full, worn, full]) == [(1, 2)]
-    assert runs_to_merge([full], everything=True) == []
-    assert runs_to_merge([worn], everything=True) == [(0, 1)]
+    assert runs_to_merge(content_of([full] * 20)) == []
+    assert runs_to_merge(content_of([full, worn, full])) == [(1, 2)]
+    assert runs_to_merge(content_of([full]), everything=True) == []
+    assert runs_to_merge(content_of([worn]), everything=True) == [(0, 1)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
