@@ -166,7 +166,7 @@ def _remake_files(session: Session, problems: Sequence[Problem]) -> Iterator[str
     if content is None or (rest := without(content, files)) == content:
         return
     generation = session.manifest.generation + 1
-    remade = with_every_file(session.folder, rest, SIDECARS)
+    remade = with_every_file(session.folder, rest, SIDECARS, {})
     sync_folder(session.folder)
     session.write(replace(session.manifest, generation=generation, published=remade))
     for before, after in zip(rest.segments, remade.segments, strict=True):
