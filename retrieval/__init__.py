@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         IndexTooNew,
         IndexUnfinished,
         IndexWriteFailed,
+        KindError,
         RetrievalError,
         VectorError,
         WhereError,
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from retrieval.documents import Answer, Citation, Document, Hit, Qrel
     from retrieval.encoding import TextEncoder
     from retrieval.errors import CorpusError, ModelError, QueryError, TrainingError
+    from retrieval.evaluation import Evaluation, evaluate, evaluate_run
     from retrieval.exchange import export_index
     from retrieval.generating import Finding, Generator, Reader, Span
     from retrieval.importing import import_index
     from retrieval.readers import open_generator
     from retrieval.report import BuildReport, ChangeReport
     from retrieval.searcher import Searcher
+    from retrieval.sts import evaluate_pairs
 
 _HOMES = {
     "Answer": "retrieval.documents",
@@ -41,6 +44,7 @@ _HOMES = {
     "CorpusError": "retrieval.errors",
     "Document": "retrieval.documents",
     "Encoder": "retrieval.assembly",
+    "Evaluation": "retrieval.evaluation",
     "Finding": "retrieval.generating",
     "ForkedError": "indexes.errors",
     "Generator": "retrieval.generating",
@@ -52,6 +56,7 @@ _HOMES = {
     "IndexTooNew": "indexes.errors",
     "IndexUnfinished": "indexes.errors",
     "IndexWriteFailed": "indexes.errors",
+    "KindError": "indexes.errors",
     "ModelError": "retrieval.errors",
     "Qrel": "retrieval.documents",
     "QueryError": "retrieval.errors",
@@ -67,6 +72,9 @@ _HOMES = {
     "change_index": "retrieval.changing",
     "check_index": "retrieval.checking",
     "delete_rows": "retrieval.changing",
+    "evaluate": "retrieval.evaluation",
+    "evaluate_pairs": "retrieval.sts",
+    "evaluate_run": "retrieval.evaluation",
     "export_index": "retrieval.exchange",
     "import_index": "retrieval.importing",
     "open_generator": "retrieval.readers",
@@ -80,6 +88,7 @@ __all__ = [
     "CorpusError",
     "Document",
     "Encoder",
+    "Evaluation",
     "Finding",
     "ForkedError",
     "Generator",
@@ -91,6 +100,7 @@ __all__ = [
     "IndexTooNew",
     "IndexUnfinished",
     "IndexWriteFailed",
+    "KindError",
     "ModelError",
     "Qrel",
     "QueryError",
@@ -106,6 +116,9 @@ __all__ = [
     "change_index",
     "check_index",
     "delete_rows",
+    "evaluate",
+    "evaluate_pairs",
+    "evaluate_run",
     "export_index",
     "import_index",
     "open_generator",

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from retrieval.assembly import Encoder
 from retrieval.building import build_index
 from retrieval.documents import Document
-from retrieval.evaluation import DEFAULT_METRICS, evaluate, read_beir, search_all
+from retrieval.evaluation import DEFAULT_METRICS, read_beir, search_all
+from retrieval.metrics import means
 from retrieval.searcher import Searcher
+from retrieval.sts import spearman
 
 if TYPE_CHECKING:
     from miniformer.train.pairs import Example
@@ -59,7 +60,7 @@ def _retrieval(folder: Path) -> Callable[[Encoder], Mapping[str, float]]:
             build_index(judged.corpus, Path(place) / "index", encoder=encoder, metadata_columns=[])
             with Searcher(Path(place) / "index", encoder=encoder) as searcher:
                 run = search_all(searcher, judged.queries, k=100)
-        return evaluate(run, judged.qrels, DEFAULT_METRICS)
+        return means(run, judged.qrels, DEFAULT_METRICS)
 
     return measure
 
@@ -76,23 +77,6 @@ def _similarity(path: Path) -> Callable[[Encoder], Mapping[str, float]]:
         return {"spearman": spearman(np.sum(left * right, axis=1), scores)}
 
     return measure
-
-
-def spearman(left: npt.ArrayLike, right: npt.ArrayLike) -> float:
-    """Spearman's ρ of two lists of numbers, in −1 … 1; equal numbers share their mean rank. 0 when
-    one of them is constant.
-    """
-    ranks = [_ranks(np.asarray(each, dtype=np.float64)) for each in (left, right)]
-    centred = [each - each.mean() for each in ranks]
-    norms = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
-    return float(centred[0] @ centred[1]) / norms if norms else 0.0
-
-
-def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return ranks
 
 
 def mine_negatives(folder: Path, examples: Sequence["Example"], count: int) -> list["Example"]:

@@ -50,7 +50,7 @@ def print_hits(question: str, hits: Sequence[Hit]) -> None:
         (str(hit.rank), f"{hit.score:.3f}", shorten(hit.title or hit.id, 120), shorten(hit.text))
         for hit in hits
     ]
-    _print_table(("", "score", "title", "text"), rows, caption=shorten(question))
+    print_table(("", "score", "title", "text"), rows, caption=shorten(question))
 
 
 def print_answer(answer: Answer, *, written: bool = False) -> None:
@@ -65,7 +65,7 @@ def print_answer(answer: Answer, *, written: bool = False) -> None:
         (shorten(by_id[each.id].title or each.id, 60), _in_context(by_id[each.id].text, each))
         for each in answer.citations
     ]
-    _print_table(("source", "quote"), rows)
+    print_table(("source", "quote"), rows)
 
 
 def _in_context(text: str, citation: Citation, around: int = 80) -> str:
@@ -86,12 +86,13 @@ def print_record(record: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Names and values for a person."""
-    _print_table((), [(name, plain(str(value))) for name, value in facts])
+    print_table((), [(name, plain(str(value))) for name, value in facts])
 
 
-def _print_table(
+def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None
 ) -> None:
+    """Cells in columns, for a person."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -4,15 +4,14 @@ import json
 import shutil
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 from transformers import BertConfig, BertModel
 
 from miniformer.train.pairs import Example
 from retrieval import Encoder, Searcher
-from retrieval.training import evaluator, mine_negatives, spearman
+from retrieval.sts import spearman
+from retrieval.training import evaluator, mine_negatives
 
 FRUIT = "apple pear plum fig grape lemon peach cherry melon quince date lime"
 WORDS = FRUIT.split()
@@ -54,13 +53,6 @@ def beir(write, tmp_path):
     rows = "".join(f"q{w}\t{w}\t1\n" for w in WORDS)
     (tmp_path / "fruit" / "qrels.tsv").write_text(rows)
     return tmp_path / "fruit"
-
-
-def test_spearman_is_scipys():
-    generator = np.random.default_rng(0)
-    left, right = generator.integers(0, 6, (2, 50))
-    assert spearman(left, right) == pytest.approx(spearmanr(left, right).statistic, abs=1e-12)
-    assert spearman([1, 1, 1], [1, 2, 3]) == 0
 
 
 def test_evaluation_is_a_search_through_an_index(small, beir, write):
