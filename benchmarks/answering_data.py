@@ -2,8 +2,10 @@
 
 From the data whose licence lets a model trained on it be shared: SquadShifts' train splits, QAMR
 and PolicyQA. Each question stands beside its passage, alone or with a retrieved one that does not
-have its answer; some stand beside such a passage only and have no answer. ``crowd.jsonl`` has the
-same questions among the passages nearest to them, as they come from an index. ``tune.jsonl`` holds
+have its answer; some stand beside such a passage only and have no answer. ``swapped.jsonl`` has the
+same examples in the same order, in half of which the answer was replaced, in the passage too, by
+another question's: there the passage alone can tell. ``crowd.jsonl`` has the same questions among
+the passages nearest to them, as they come from an index. ``tune.jsonl`` holds
 questions on passages that the others have none of, half of them without an answer; so does
 ``tune-asked.jsonl``, to be asked of an index of ``tune-passages.jsonl``. ``SHARE`` (default 1)
 takes that part of the questions only.
@@ -11,6 +13,7 @@ takes that part of the questions only.
 
 import sys
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from zlib import crc32
 
@@ -29,6 +32,7 @@ SOURCES = {
 BESIDE, WITHOUT = 0.25, 0.3  # of the questions: with a wrong passage too; again with only one
 NEAREST = 10  # retrieved passages, of which the wrong ones are drawn
 CROWD = 3  # passages of a question in crowd.jsonl
+SWAPPED, ALIKE = 0.5, 0.5  # of the answers: another's instead; of these: of a question begun alike
 HELD_OUT = 12  # one of so many SquadShifts passages is for tuning
 
 
@@ -82,6 +86,31 @@ def crowd(row: dict, chance: np.random.Generator) -> dict:
     return {"question": row["question"], "passages": passages, "answers": answers}
 
 
+def beginning(question: str) -> str:
+    """What kind of thing a question asks for, roughly: its first two words."""
+    return " ".join(question.lower().split()[:2])
+
+
+def swapped(lines: list[dict], chance: np.random.Generator) -> list[dict]:
+    """Give half of the answered questions another question's answer, in their passages too."""
+    alike, every = defaultdict(list), []
+    for line in lines:
+        if line["answers"]:
+            alike[beginning(line["question"])].append(line["answers"][0])
+            every.append(line["answers"][0])
+    changed = []
+    for line in lines:
+        if line["answers"] and chance.random() < SWAPPED:
+            same = chance.random() < ALIKE
+            others = alike[beginning(line["question"])] if same else every
+            other, passages = others[chance.integers(len(others))], line["passages"]
+            for answer in sorted(set(line["answers"]), key=len, reverse=True):
+                passages = [passage.replace(answer, other) for passage in passages]
+            line = line | {"passages": passages, "answers": [other]}
+        changed.append(line)
+    return changed
+
+
 def tuning_index(folder: Path, rows: list[dict]) -> None:
     """Half of the passages for an index, and questions on all of them."""
     kept = {row["context"] for row in rows if crc32(row["context"][::-1].encode()) % 2}
@@ -115,8 +144,13 @@ def main(folder: Path, share: float) -> None:
     tuning_index(folder, tuning)
     other = np.random.default_rng(SEED + 1)
     crowded = [crowd(row, other) for row in learned]
-    for name, lines in (("train", train), ("tune", tune), ("crowd", crowded)):
-        write_lines(folder / f"{name}.jsonl", [lines[n] for n in chance.permutation(len(lines))])
+    mixed = {
+        name: [lines[n] for n in chance.permutation(len(lines))]
+        for name, lines in (("train", train), ("tune", tune), ("crowd", crowded))
+    }
+    mixed["swapped"] = swapped(mixed["train"], np.random.default_rng(SEED + 2))
+    for name, lines in mixed.items():
+        write_lines(folder / f"{name}.jsonl", lines)
         empty = sum(not line["answers"] for line in lines)
         print(f"{name}.jsonl: {len(lines)} examples, {empty} without answer", file=sys.stderr)
 

@@ -1,11 +1,17 @@
-"""Model folders without torch: where a model is found, and whether its bytes are the right ones."""
+"""Model folders without torch: where a model is found, whether its bytes are the right ones, and
+its tensors as they lie in the file.
+"""
 
 import hashlib
 import importlib.util
+import json
+import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 MODELS_PATH = "LLM_MODELS_PATH"
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -22,6 +28,9 @@ HUB = "the Hugging Face hub"
 SHA256 = {DEFAULT_MODEL: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 
 HASH_CHUNK = 2**20
+STAMP = ("path", "size", "mtime_ns", "sha256")
+# Safetensors' names of the floats, and their bytes a number.
+FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 HUB_FILES = ["*.json", "model.safetensors", "*/config.json", "*/model.safetensors"]
 
 
@@ -135,6 +144,53 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(HASH_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_stamps(paths: Iterable[Path], known: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Path, size, time and sha256 of each file; one that equals a known stamp keeps its hash."""
+    hashes = {(k["path"], k["size"], k["mtime_ns"]): k["sha256"] for k in known}
+    stamps = []
+    for path in paths:
+        status = path.stat()
+        stamp = (str(path), status.st_size, status.st_mtime_ns)
+        sha256 = hashes.get(stamp) or sha256_of(path)
+        stamps.append(dict(zip(STAMP, (*stamp, sha256), strict=True)))
+    return stamps
+
+
+@dataclass(frozen=True)
+class MappedTensor:
+    """A tensor as it lies in a file: safetensors' name of its numbers, its shape, its bytes."""
+
+    format: str
+    shape: tuple[int, ...]
+    data: memoryview
+
+
+def map_tensors(path: Path) -> dict[str, MappedTensor]:
+    """The tensors of a safetensors file, mapped read-only: bytes are read when they are used.
+
+    ValueError when the file is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(bytes(content[8:start]))
+        header.pop("__metadata__", None)
+        return {name: _mapped(name, entry, content[start:]) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}; fetch it again") from None
+
+
+def _mapped(name: str, entry: Mapping[str, Any], content: memoryview) -> MappedTensor:
+    tensor_format, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    width = FLOATS.get(tensor_format)
+    if not 0 <= begin <= end <= len(content):
+        raise ValueError(f"{name} lies at {begin}…{end} of {len(content)} bytes")
+    if width is not None and end - begin != width * prod(shape):
+        raise ValueError(f"{name} {shape} of {tensor_format} has {end - begin} bytes")
+    return MappedTensor(tensor_format, tuple(shape), content[begin:end])
 
 
 def check_pin(found: FoundModel, sha256: str) -> None:

@@ -1,10 +1,7 @@
 """Names to encoders: the one room that knows both the models and what retrieval asks of them."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,20 +9,14 @@ import torch
 
 from indexes.forks import Process
 from miniformer.minilm.devices import pick_device, pick_dtype
-from miniformer.minilm.folder import read_spec
+from miniformer.minilm.folder import fingerprint, read_spec, vector_files
 from miniformer.minilm.mini_lm_model import SentenceTransformer
 from miniformer.minilm.model_loader import load_folder
 from miniformer.minilm.tokenizer import MiniLMTokenizer, pad
-from miniformer.weights import (
-    DEFAULT_MODEL,
-    FoundModel,
-    check_pin,
-    find_model,
-    sha256_of,
-    weights_file,
-)
+from miniformer.weights import DEFAULT_MODEL, FoundModel, check_pin, file_stamps, find_model
 from retrieval.encoding import Counts, Vectors, check_texts, token_batches, windows
 from retrieval.errors import ModelError
+from retrieval.runtimes import EXPECTED, check_same, find_recorded, reason
 
 # Padded tokens in one forward pass: enough to keep the processor busy, few enough that the widest
 # activation (1,536 numbers a token) stays small.
@@ -33,8 +24,6 @@ TOKEN_BUDGET = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
 # Batches are as wide as a multiple of this: the matrix library keeps a kernel for every shape it
 # has met, which came to 600 MiB where every width was allowed.
 WIDTH = 8
-# What a folder that is no proper model folder, or a wrong argument, can raise below.
-EXPECTED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Encoder:
@@ -57,7 +46,7 @@ class Encoder:
         try:
             self._load(find_model(model), {}, dtype, device, max_length)
         except EXPECTED as error:
-            raise ModelError(_reason(error)) from error
+            raise ModelError(reason(error)) from error
 
     @classmethod
     def from_record(
@@ -69,16 +58,11 @@ class Encoder:
         """
         encoder = cls.__new__(cls)
         try:
-            found = _find_recorded(record)
+            found = find_recorded(record)
             encoder._load(found, record, dtype, device, record["max_length"])
         except EXPECTED as error:
-            raise ModelError(_reason(error)) from error
-        if encoder.fingerprint != record["fingerprint"]:
-            raise ModelError(
-                f"the index was built with {record['name']} (fingerprint "
-                f"{record['fingerprint'][:12]}), but {found.path} is another model (fingerprint "
-                f"{encoder.fingerprint[:12]}); bring the first one back or build the index again"
-            )
+            raise ModelError(reason(error)) from error
+        check_same(record, found.path, encoder.fingerprint)
         return encoder
 
     def _load(
@@ -102,7 +86,7 @@ class Encoder:
         self._tokenizer = MiniLMTokenizer(
             str(found.path), self.max_length, lower_case=self._spec.do_lower_case
         )
-        self._files = _file_stamps(found.path, self._spec.dense, record.get("files", ()))
+        self._files = file_stamps(vector_files(found.path, self._spec), record.get("files", ()))
         check_pin(found, self._files[0]["sha256"])
         model = SentenceTransformer.from_spec(self._spec, max_length=self.max_length)
         self._model = load_folder(model, found.path).to(self._device, self._dtype)
@@ -115,20 +99,8 @@ class Encoder:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all that decides a vector: weights, tokenizer, pooling, length, prompts."""
-        spec = self._spec
-        parts = [
-            [stamp["sha256"] for stamp in self._files],
-            spec.body.get("hidden_act"),
-            spec.body["num_attention_heads"],
-            spec.body.get("layer_norm_eps"),
-            spec.pooling,
-            [dense.activation for dense in spec.dense],
-            self.max_length,
-            self._model.normalize,
-            spec.do_lower_case,
-            dict(sorted(spec.prompts.items())),
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        hashes = [stamp["sha256"] for stamp in self._files]
+        return fingerprint(self._spec, hashes, self.max_length)
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -196,38 +168,3 @@ def _check_unit(vectors: Vectors) -> None:
             f"the model gave text {bad[0]} a vector of length {lengths[bad[0]]}; "
             "its weights may be damaged, or overflow in this dtype: try float32"
         )
-
-
-def _find_recorded(record: Mapping[str, Any]) -> FoundModel:
-    folder = Path(record.get("folder", ""))
-    if record.get("folder") and (folder / "config.json").is_file():
-        return FoundModel(record["name"], folder, "the index")
-    if "folder" not in record:
-        raise ValueError(
-            f"the index was built with an encoder of its own ({record['name']}); "
-            "pass it: Searcher(..., encoder=...)"
-        )
-    return find_model(record["name"], hub=False)
-
-
-def _file_stamps(
-    folder: Path, dense: Sequence[Any], known: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Path, size, time and sha256 of each file that decides a vector; known ones keep theirs."""
-    paths = [weights_file(folder), folder / "tokenizer.json"]
-    paths += [weights_file(folder / part.folder) for part in dense]
-    hashes = {(k["path"], k["size"], k["mtime_ns"]): k["sha256"] for k in known}
-    stamps = []
-    for path in paths:
-        status = path.stat()
-        stamp = (str(path), status.st_size, status.st_mtime_ns)
-        names = ("path", "size", "mtime_ns", "sha256")
-        sha256 = hashes.get(stamp) or sha256_of(path)
-        stamps.append(dict(zip(names, (*stamp, sha256), strict=True)))
-    return stamps
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"the model's configuration lacks {error}"
-    return str(error)

@@ -19,13 +19,13 @@ from miniformer.model.seq2seq_transformer import Seq2SeqTransformer
 from miniformer.weights import find_model
 from retrieval.errors import ModelError
 from retrieval.generating import Finding, Span, one_line
+from retrieval.runtimes import EXPECTED
 
 DEFAULT_GENERATOR = "miniformer-quotes"
 SHIPPED = Path(__file__).parent / "generators"
 ROW_LENGTH = 384  # tokens of a row: question and window of a passage
 MOST_TOKENS = 8_192  # of all passages of a question; what lies behind is not read
 NEW_TOKENS = 64  # of a written answer
-EXPECTED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def open_generator(

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from retrieval.encoding import TextEncoder, Vectors, check_texts
 from retrieval.errors import ModelError, QueryError
 from retrieval.hits import Finding, document, found
 
+Runtime = Literal["auto", "numpy", "torch"]
 DEFAULT_K = 10
 DEFAULT_PASSAGES = 5  # that an answer is read from
 
@@ -24,7 +25,8 @@ class Searcher:
     """Cosine search over an index folder, as it was when it was opened or last refreshed.
 
     The model is the one that the index names, loaded from this machine at the first question, or
-    ``encoder``. ``verify="full"`` reads every byte first. Any number of threads may search at
+    ``encoder``; ``runtime`` is auto, numpy or torch: see :class:`~retrieval.runtimes.IndexEncoder`.
+    ``verify="full"`` reads every byte first. Any number of threads may search at
     once. Errors: those of opening an index (IndexNotFound, IndexUnfinished, IndexTooNew,
     IndexCorrupt), and ModelError when the encoder is not the one that built it.
     """
@@ -37,13 +39,14 @@ class Searcher:
         verify: Verify = "auto",
         device: str = "auto",
         dtype: str = "auto",
+        runtime: Runtime = "auto",
     ) -> None:
         self._view = View(folder, verify=verify)
         self._process, self._verify = Process(), verify
         self._given = encoder
         self._encoders = {} if encoder is None else {encoder.fingerprint: encoder}
-        self._device = device
-        self._dtype = dtype
+        self._computing = {"device": device, "dtype": dtype}
+        self._runtime = runtime
         self._loading = threading.Lock()
         self._generators: dict[str, Any] = {}
         self._check_encoder(self._view)
@@ -84,10 +87,10 @@ class Searcher:
         model = view.content.model
         with self._loading:
             if model["fingerprint"] not in self._encoders:
-                from retrieval.assembly import Encoder  # torch, only where a text is encoded
+                from retrieval.runtimes import IndexEncoder
 
-                self._encoders[model["fingerprint"]] = Encoder.from_record(
-                    model, device=self._device, dtype=self._dtype
+                self._encoders[model["fingerprint"]] = IndexEncoder(
+                    model, view.content.dim, runtime=self._runtime, **self._computing
                 )
             return self._encoders[model["fingerprint"]]
 
@@ -208,9 +211,7 @@ class Searcher:
         name = str(given or DEFAULT_GENERATOR)
         with self._loading:
             if name not in self._generators:
-                self._generators[name] = open_generator(
-                    name, dtype=self._dtype, device=self._device
-                )
+                self._generators[name] = open_generator(name, **self._computing)
             return self._generators[name]
 
     def get(self, ids: Sequence[str]) -> list[Document | None]:

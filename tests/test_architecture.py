@@ -48,6 +48,7 @@ MAY_IMPORT = {
     },
     "retrieval": {"retrieval", "numpy", "pyarrow", "indexes"},
     "retrieval.assembly": {"retrieval", "numpy", "torch", "indexes", "miniformer"},
+    "retrieval.runtimes": {"retrieval", "indexes", "miniformer"},
     "retrieval.readers": {"retrieval", "torch", "tokenizers", "transformers", "miniformer"},
     "retrieval.answer_evaluation": {"retrieval", "numpy", "miniformer.train"},
     "retrieval.training": {"retrieval", "numpy", "indexes", "miniformer"},

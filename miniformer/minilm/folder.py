@@ -1,10 +1,14 @@
 """What a sentence-transformers folder says of its model, without torch."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from miniformer.weights import weights_file
 
 POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 
@@ -21,6 +25,16 @@ MODULE_DEFAULTS = {
     "module_output_name": "sentence_embedding",
     "use_residual": False,
 }
+
+# Old checkpoints: a `bert.` prefix, and LayerNorm's first names.
+RENAMES = (
+    (re.compile(r"^bert\."), ""),
+    (re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
+    (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"),
+)
+# A buffer of old BERT exports, and heads of other tasks: nothing an encoder has a place for.
+IGNORED = re.compile(r"^(embeddings\.position_ids$|cls\.|classifier\.)")
+UNUSED_BY_EMBEDDINGS = "pooler."
 
 
 @dataclass(frozen=True)
@@ -152,3 +166,58 @@ def _dense(config: Mapping[str, Any], folder: str) -> DenseSpec:
         activation=config["activation_function"].rsplit(".", 1)[-1],
         folder=folder,
     )
+
+
+def vector_files(folder: Path, spec: SentenceSpec) -> list[Path]:
+    """The files that decide a vector, the weights first; FileNotFoundError without weights."""
+    dense = [weights_file(folder / part.folder) for part in spec.dense]
+    return [weights_file(folder), folder / "tokenizer.json", *dense]
+
+
+def fingerprint(spec: SentenceSpec, hashes: Iterable[str], max_length: int) -> str:
+    """A hash of all that decides a unit vector; ``hashes`` are those of :func:`vector_files`."""
+    parts = [
+        list(hashes),
+        spec.body.get("hidden_act"),
+        spec.body["num_attention_heads"],
+        spec.body.get("layer_norm_eps"),
+        spec.pooling,
+        [dense.activation for dense in spec.dense],
+        max_length,
+        True,  # normalised, whatever the folder's own pipeline ends in
+        spec.do_lower_case,
+        dict(sorted(spec.prompts.items())),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def our_name(name: str) -> str:
+    """The name that a checkpoint's tensor has in our modules."""
+    for pattern, ours in RENAMES:
+        name = pattern.sub(ours, name)
+    return name
+
+
+def misfits(
+    given: Mapping[str, Sequence[int]],
+    wanted: Mapping[str, Sequence[int]],
+    optional: str | None = None,
+) -> list[str]:
+    """One line for each tensor that is missing, unexpected or of another shape; names are ours.
+
+    ``optional`` begins the names of those that may be missing.
+    """
+    missing = sorted(wanted.keys() - given.keys())
+    unexpected = sorted(name for name in given.keys() - wanted.keys() if not IGNORED.match(name))
+    problems = [
+        f"missing {name} {list(wanted[name])}"
+        for name in missing
+        if not (optional and name.startswith(optional))
+    ]
+    problems += [f"unexpected {name} {list(given[name])}" for name in unexpected]
+    problems += [
+        f"{name} is {list(given[name])} in the file, {list(wanted[name])} in the model"
+        for name in sorted(wanted.keys() & given.keys())
+        if list(given[name]) != list(wanted[name])
+    ]
+    return problems

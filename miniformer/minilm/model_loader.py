@@ -1,8 +1,7 @@
 """Pretrained weights into our modules: by name, strictly, and with a word about every tensor."""
 
 import logging
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -11,22 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from miniformer.minilm.folder import IGNORED, UNUSED_BY_EMBEDDINGS, misfits, our_name
 from miniformer.minilm.mini_lm_model import Dense, MiniLMModel, SentenceTransformer
 from miniformer.weights import DEFAULT_MODEL, check_pin, find_model, sha256_of, weights_file
 
 logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", MiniLMModel, SentenceTransformer)
-
-# Old checkpoints: a `bert.` prefix, and LayerNorm's first names.
-RENAMES = (
-    (re.compile(r"^bert\."), ""),
-    (re.compile(r"LayerNorm\.gamma$"), "LayerNorm.weight"),
-    (re.compile(r"LayerNorm\.beta$"), "LayerNorm.bias"),
-)
-# A buffer of old BERT exports, and heads of other tasks: nothing an encoder has a place for.
-IGNORED = re.compile(r"^(embeddings\.position_ids$|cls\.|classifier\.)")
-UNUSED_BY_EMBEDDINGS = "pooler."
 
 
 def load_pretrained_weights(model: Model, model_name: str = DEFAULT_MODEL) -> Model:
@@ -59,30 +49,18 @@ def load_folder(model: Model, folder: Path) -> Model:
 
 def _fill(module: nn.Module, path: Path, *, optional: str | None = None) -> None:
     """Load one file into one module: names and shapes must fit."""
-    tensors = {_our_name(name): tensor for name, tensor in _read(path).items()}
+    tensors = {our_name(name): tensor for name, tensor in _read(path).items()}
     wanted = module.state_dict()
-    ignored = sorted(name for name in tensors if IGNORED.match(name))
-    missing = sorted(wanted.keys() - tensors.keys())
-    tolerated = [name for name in missing if optional and name.startswith(optional)]
-    problems = [
-        f"missing {name} {_shape(wanted[name])}" for name in missing if name not in tolerated
-    ]
-    problems += [
-        f"unexpected {name} {_shape(tensors[name])}"
-        for name in sorted(tensors.keys() - wanted.keys() - set(ignored))
-    ]
-    problems += [
-        f"{name} is {_shape(tensors[name])} in the file, {_shape(wanted[name])} in the model"
-        for name in sorted(wanted.keys() & tensors.keys())
-        if tensors[name].shape != wanted[name].shape
-    ]
+    problems = misfits(_shapes(tensors), _shapes(wanted), optional)
     if problems:
         logger.error("%s does not fit the model: %s", path, "; ".join(problems))
         raise ValueError(f"{path} does not fit the model: {'; '.join(problems)}")
     with torch.no_grad():
         module.load_state_dict({n: tensors[n] for n in wanted if n in tensors}, strict=False)
-    loaded = len(wanted) - len(tolerated)
-    logger.info("%s: loaded %d tensors, ignored %s, missing %s", path, loaded, ignored, tolerated)
+    ignored = sorted(name for name in tensors if IGNORED.match(name))
+    missing = sorted(wanted.keys() - tensors.keys())
+    loaded = len(wanted) - len(missing)
+    logger.info("%s: loaded %d tensors, ignored %s, missing %s", path, loaded, ignored, missing)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -92,11 +70,5 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is damaged: {error}; fetch it again") from None
 
 
-def _our_name(name: str) -> str:
-    for pattern, ours in RENAMES:
-        name = pattern.sub(ours, name)
-    return name
-
-
-def _shape(tensor: Tensor) -> list[int]:
-    return list(tensor.shape)
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, Sequence[int]]:
+    return {name: tensor.shape for name, tensor in tensors.items()}

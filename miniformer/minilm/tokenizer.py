@@ -1,13 +1,18 @@
-"""Text to WordPiece ids and back, by the model folder's own ``tokenizer.json``."""
+"""Text to WordPiece ids and back, by the model folder's own ``tokenizer.json``.
+
+Torch is imported where tensors are made, so that ids alone need none.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
 from tokenizers import Encoding, Tokenizer, normalizers
-from torch import Tensor
 
 from miniformer.weights import DEFAULT_MODEL, find_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # One word gives at most this many pieces (WordPiece turns a longer word into [UNK]), so the cut end
 # of a text can change no more than this many of its last tokens.
@@ -103,7 +108,7 @@ class MiniLMTokenizer:
         padding: bool = True,
         truncation: bool = True,
         return_tensors: str = "pt",
-    ) -> dict[str, Tensor]:
+    ) -> "dict[str, Tensor]":
         """Tokenize into ``input_ids``, ``attention_mask``, ``token_type_ids``, each int64 [B, L].
 
         Without ``padding`` all sentences must have one length; ``truncation=False`` keeps
@@ -120,18 +125,21 @@ class MiniLMTokenizer:
         if not padding and len(lengths) > 1:
             raise ValueError(f"without padding all lengths must agree, got {lengths}")
         ids, mask = pad(rows)
-        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+        types = ids.new_zeros(ids.shape)
+        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
-    def decode(self, ids: Sequence[int] | Tensor, skip_special_tokens: bool = True) -> str:
+    def decode(self, ids: "Sequence[int] | Tensor", skip_special_tokens: bool = True) -> str:
         """The text of one row of ids."""
-        row = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        row = [int(token) for token in ids]
         return str(self._tokenizer.decode(row, skip_special_tokens=skip_special_tokens))
 
 
-def pad(rows: Sequence[Sequence[int]], multiple: int = 1) -> tuple[Tensor, Tensor]:
+def pad(rows: Sequence[Sequence[int]], multiple: int = 1) -> "tuple[Tensor, Tensor]":
     """Ids and mask, int64 [B, L]: rows on the left, zeros behind them; L is the longest, rounded
     up to a multiple.
     """
+    import torch
+
     longest = max((len(row) for row in rows), default=0)
     ids = torch.zeros(len(rows), longest + -longest % multiple, dtype=torch.int64)
     mask = torch.zeros_like(ids)

@@ -92,11 +92,16 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 def print_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None
 ) -> None:
-    """Cells in columns, for a person."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Cells in columns, for a person; lines of cells where rich is not installed."""
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        for line in (*([[caption]] if caption else []), header, *rows):
+            click.echo("  ".join(line))
+        return
 
     leading = 1 if header else 0  # texts run over several lines: keep their rows apart
     table = Table(*header, box=box.SIMPLE, show_header=bool(header), leading=leading)
