@@ -54,7 +54,8 @@ def with_wrong(rows: list[dict], chance: np.random.Generator) -> None:
     contexts = list(dict.fromkeys(row["context"] for row in rows))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
-        build_index((Document(str(number), text) for number, text in enumerate(contexts)), path)
+        documents = (Document(str(number), text) for number, text in enumerate(contexts))
+        build_index(documents, path, lexical=False, passages="none")
         searcher = Searcher(path)
         found = searcher.search_batch([row["question"] for row in rows], NEAREST)
     for row, hits in zip(rows, found, strict=True):

@@ -26,8 +26,10 @@ def main() -> None:
             judged = read_beir(data(f"ir/{name}"))
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "index"
-                report = build_index(judged.corpus, folder, dtype=dtype)
-                with Searcher(folder, dtype=dtype) as searcher:
+                report = build_index(
+                    judged.corpus, folder, dtype=dtype, lexical=False, passages="none"
+                )
+                with Searcher(folder, dtype=dtype, lexical=False, passages="none") as searcher:
                     run = search_all(searcher, judged.queries, k=100)
                     used = searcher.content.model["dtype"]
             found = means(run, judged.qrels, DEFAULT_METRICS)

@@ -99,7 +99,7 @@ def halves(folder: Path) -> None:
         line = [name]
         for dtype in ("float32", "float16"):
             place = folder / f"{name}-{dtype}"
-            build_index(judged.corpus, place, encoder=encoder, vectors=dtype)
+            build_index(judged.corpus, place, encoder=encoder, vectors=dtype, lexical=False)
             run = search_all(Searcher(place, encoder=encoder), judged.queries, 100)
             size = sum(path.stat().st_size for path in place.glob("*.vec"))
             found = means(run, judged.qrels, ["ndcg@10"])["ndcg@10"]

@@ -157,6 +157,10 @@ class View:
             scores[short], positions[short] = top_k(parts, queries[short], k)
         return scores, positions
 
+    def mask(self, where: "str | pc.Expression") -> Mask:
+        """Which of all rows, deleted ones counted, a filter selects: bool [rows]."""
+        return self._filters.select(where).mask
+
     def select(self, where: "str | pc.Expression") -> Positions:
         """The positions of the live rows that a filter selects, ascending."""
         return self._filters.select(where).positions

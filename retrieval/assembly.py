@@ -1,6 +1,6 @@
 """Names to encoders: the one room that knows both the models and what retrieval asks of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from indexes.forks import Process
 from miniformer.minilm.devices import pick_device, pick_dtype
 from miniformer.minilm.folder import fingerprint, read_spec, vector_files
+from miniformer.minilm.inference import FusedSentenceTransformer
 from miniformer.minilm.mini_lm_model import SentenceTransformer
 from miniformer.minilm.model_loader import load_folder
 from miniformer.minilm.tokenizer import MiniLMTokenizer, pad
@@ -18,12 +19,10 @@ from retrieval.encoding import Counts, Vectors, check_texts, token_batches, wind
 from retrieval.errors import ModelError
 from retrieval.runtimes import EXPECTED, check_same, find_recorded, reason
 
-# Padded tokens in one forward pass: enough to keep the processor busy, few enough that the widest
-# activation (1,536 numbers a token) stays small.
-TOKEN_BUDGET = {"cpu": 2_048, "cuda": 131_072, "mps": 16_384}
-# Batches are as wide as a multiple of this: the matrix library keeps a kernel for every shape it
-# has met, which came to 600 MiB where every width was allowed.
-WIDTH = 8
+Run = Callable[[Sequence[Sequence[int]]], Vectors]
+# Padded tokens in one forward pass of a device that is not the CPU: enough to keep it busy.
+TOKEN_BUDGET = {"cuda": 131_072, "mps": 16_384}
+WIDTH = 8  # batches are as wide as a multiple of this: each shape that is met costs memory
 
 
 class Encoder:
@@ -89,12 +88,27 @@ class Encoder:
         self._files = file_stamps(vector_files(found.path, self._spec), record.get("files", ()))
         check_pin(found, self._files[0]["sha256"])
         model = SentenceTransformer.from_spec(self._spec, max_length=self.max_length)
-        self._model = load_folder(model, found.path).to(self._device, self._dtype)
+        load_folder(model, found.path)
+        self.dim = model.dim
+        self._run = self._on_cpu(model) if self._device.type == "cpu" else self._on_device(model)
 
-    @property
-    def dim(self) -> int:
-        """The width of a vector."""
-        return self._model.dim
+    def _on_cpu(self, model: SentenceTransformer) -> Run:
+        return FusedSentenceTransformer(model, str(self._dtype).removeprefix("torch."))
+
+    def _on_device(self, model: SentenceTransformer) -> Run:
+        model.to(self._device, self._dtype)
+
+        def run(rows: Sequence[Sequence[int]]) -> Vectors:
+            vectors = np.empty((len(rows), self.dim), np.float32)
+            lengths = [len(row) + -len(row) % WIDTH for row in rows]
+            for batch in token_batches(lengths, TOKEN_BUDGET[self._device.type]):
+                ids, mask = pad([rows[position] for position in batch], WIDTH)
+                with torch.inference_mode():
+                    found = model(ids.to(self._device), mask.to(self._device))
+                vectors[batch] = found.cpu().numpy()
+            return vectors
+
+        return run
 
     @cached_property
     def fingerprint(self) -> str:
@@ -146,18 +160,9 @@ class Encoder:
         prompt = self._spec.prompts.get(prompt_name, "")
         prompted = [prompt + text for text in texts]
         ids, dropped = self._tokenizer.token_ids(prompted)
-        vectors = np.empty((len(ids), self.dim), np.float32)
-        budget = TOKEN_BUDGET[self._device.type]
-        for batch in token_batches([len(row) + -len(row) % WIDTH for row in ids], budget):
-            vectors[batch] = self._forward([ids[position] for position in batch])
+        vectors = self._run(ids)
         _check_unit(vectors)
         return vectors, np.array(dropped, np.int32)
-
-    def _forward(self, rows: Sequence[Sequence[int]]) -> Vectors:
-        ids, mask = pad(rows, WIDTH)
-        with torch.inference_mode():
-            vectors = self._model(ids.to(self._device), mask.to(self._device))
-        return np.asarray(vectors.cpu().numpy(), np.float32)
 
 
 def _check_unit(vectors: Vectors) -> None:

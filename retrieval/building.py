@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from indexes.errors import IndexUnfinished, KindError
 from indexes.kinds import check as check_kind
@@ -11,17 +12,22 @@ from indexes.layout import VECTORS
 from indexes.manifest import Content
 from indexes.session import check_target
 from indexes.writer import IndexWriter
+from retrieval.analysis import DEFAULT_LANGUAGE, check_language
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
-from retrieval.documents import Document, dropped_in, to_payload, with_dropped
-from retrieval.duplicates import OnDuplicate, check_choice, repeated
+from retrieval.documents import Document, dropped_in, to_payload
+from retrieval.duplicates import OnDuplicate, check_choice
+from retrieval.encoded_rows import encode_rows
 from retrieval.encoding import WINDOW, TextEncoder, model_record
-from retrieval.errors import CorpusError, RowProblem
+from retrieval.errors import CorpusError
 from retrieval.files import listed
+from retrieval.passages import Passages, choose
 from retrieval.probes import make_probes
+from retrieval.read_ahead import ReadAhead
 from retrieval.report import BuildReport, Progress
 from retrieval.rows import Columns
 from retrieval.schema import Schema
-from retrieval.sidecars import SIDECARS
+from retrieval.sidecars import LEXICAL, SIDECARS
+from retrieval.taken import Taken
 
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
@@ -44,46 +50,60 @@ def build_index(
     on_error: OnError = "raise",
     rejects: str | Path | None = None,
     on_duplicate: OnDuplicate = "error",
+    passages: str = "auto",
     kind: str = "auto",
     recall: float = 0.95,
     vectors: str = "float32",
+    lexical: bool = True,
+    language: str = DEFAULT_LANGUAGE,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> BuildReport:
     """Index files (a path, a glob, a folder of Parquet, ``-``, or several), a table (whatever has
     ``__arrow_c_stream__``: Arrow, pandas, polars) or any iterable of Documents.
 
-    Interrupted, it goes on where it stopped when it is called with the same arguments again; until
-    it is complete, ``folder`` answers as before. ``encoder`` takes the place of ``model``,
-    ``max_length``, ``device`` and ``dtype``. ``on_duplicate`` says which row of one id stays;
-    rows that ``on_error="skip"`` passes over go to the file ``rejects`` as JSON lines. ``kind`` is
-    one of :data:`indexes.kinds.KINDS`, a FAISS factory string or auto, tuned to find the ten
-    nearest with this ``recall``; ``vectors`` are kept as float32 or float16.
-    Errors: KindError, CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked,
-    IndexWriteFailed.
+    Interrupted, it goes on where it stopped when called with the same arguments again; until it is
+    complete, ``folder`` answers as before. ``encoder`` takes the place of ``model`` and the three
+    after it. ``on_duplicate`` says which row of one id stays; rows that ``on_error="skip"`` passes
+    over go to the file ``rejects``. ``passages`` cuts long documents: window, window:SIZE:OVERLAP
+    (tokens), sentences, none, or auto: windows where over 1 % of the first 1,000 would lose text.
+    ``kind`` is one of :data:`indexes.kinds.KINDS`, a FAISS factory string or auto, tuned to this
+    ``recall`` of the ten nearest; ``vectors`` are kept as float32 or float16. ``lexical`` writes
+    postings too, in a ``language`` of :data:`retrieval.analysis.LANGUAGES`. Errors: KindError,
+    CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked, IndexWriteFailed.
     """
     started = time.monotonic()
     check_choice(on_duplicate)
+    asked = Passages.parse(passages)
     check_target(Path(folder), overwrite=overwrite)
     columns = Columns(text_column, id_column, title_column, metadata_columns)
     corpus = open_corpus(source, columns, on_error=on_error, rejects=rejects)
     if encoder is None:
-        from retrieval.assembly import Encoder  # torch, only where it is needed
-
-        encoder = Encoder(model, dtype=dtype, device=device, max_length=max_length)
-    content = wanted(encoder, kind, recall, vectors)
+        encoder = _encoder(model, dtype=dtype, device=device, max_length=max_length)
+    content = wanted(encoder, kind, recall, language if lexical else None, dtype=vectors)
+    rules = asked, on_duplicate, progress or (lambda _: None), started
     with IndexWriter(folder, content, overwrite=overwrite, sidecars=SIDECARS) as writer:
-        build = _Build(writer, encoder, corpus, on_duplicate, progress or (lambda _: None), started)
-        return build.run(may_cut=overwrite)
+        return _Build(writer, encoder, corpus, *rules).run(may_cut=overwrite)
 
 
-def wanted(encoder: TextEncoder, kind: str, recall: float, vectors: str = "float32") -> Content:
-    """An empty index of this encoder; KindError for what cannot be built."""
+def _encoder(model: str, **how: Any) -> TextEncoder:
+    from retrieval.assembly import Encoder  # torch, only where it is needed
+
+    return Encoder(model, **how)
+
+
+def wanted(
+    encoder: TextEncoder, kind: str, recall: float, language: str | None, *, dtype: str = "float32"
+) -> Content:
+    """An empty index of this encoder, with postings where there is a language; KindError for what
+    cannot be built.
+    """
     check_kind(kind, encoder.dim, recall)
-    if vectors not in VECTORS:
-        raise KindError(f"vectors are kept as {' or '.join(VECTORS)}, not {vectors!r}")
-    model = model_record(encoder)
-    return Content(encoder.dim, model, dtype=vectors, kind=kind, recall=recall)
+    if dtype not in VECTORS:
+        raise KindError(f"vectors are kept as {' or '.join(VECTORS)}, not {dtype!r}")
+    sidecars = {} if language is None else {LEXICAL: {"language": check_language(language)}}
+    kept: dict[str, Any] = {"dtype": dtype, "kind": kind, "recall": recall, "sidecars": sidecars}
+    return Content(encoder.dim, model_record(encoder), **kept)
 
 
 class _Build:
@@ -94,32 +114,36 @@ class _Build:
         writer: IndexWriter,
         encoder: TextEncoder,
         corpus: Corpus,
+        passages: Passages,
         on_duplicate: OnDuplicate,
         progress: Callable[[Progress], None],
         started: float,
     ) -> None:
         self._writer = writer
         self._encoder = encoder
-        self._corpus = corpus
-        self._on_duplicate = on_duplicate
-        self._rules = {"on_duplicate": on_duplicate}  # which rows a build holds depends on it
+        self._documents, self._corpus = ReadAhead(corpus, Schema()), corpus
+        self._cutter, looked = choose(passages, encoder, self._documents)
+        how = str(self._cutter.passages)
+        # Which rows a build holds depends on these.
+        self._rules = {"on_duplicate": on_duplicate, "passages": how}
+        self._taken = Taken(writer, on_duplicate, cuts=how != "none")
         self._progress = progress
         self._started = started
-        self._schema = Schema()
         self._window: list[tuple[Document, bytes]] = []
-        self._ids: set[str] = set()
         self._rows = 0  # compared or encoded so far
         self._resumed = len(writer)
-        self._report = BuildReport(0, 0, 0, 0, 0.0)
+        self._report = BuildReport(0, 0, 0, 0, 0.0, 0, how, *looked)
         self._kept_rows = self._resumed
         self._kept_time = started
         self._held = 0  # bytes in the window
 
     def run(self, *, may_cut: bool) -> BuildReport:
-        if self._resumed and self._writer.content.source != self._rules:
-            self._differs("another --on-duplicate", may_cut)
+        if self._resumed and (began := self._writer.content.source) != self._rules:
+            other = [name for name, rule in self._rules.items() if began.get(name) != rule]
+            options = " and ".join(f"--{name.replace('_', '-')}" for name in other)
+            self._differs(f"another {options}", may_cut)
         try:
-            for document in self._corpus:
+            for document in self._documents:
                 self._take(document, may_cut)
             self._encode_window()
             if self._rows < self._resumed:
@@ -137,38 +161,33 @@ class _Build:
         return self._commit()
 
     def _take(self, document: Document, may_cut: bool) -> None:
-        try:
-            self._schema.observe(document.metadata)
-        except RowProblem as problem:
-            self._corpus.reject(str(problem))
-            return
-        payload = to_payload(document)
-        if self._rows < self._resumed:
-            dropped = dropped_in(self._writer.payload(self._rows), payload)
-            if dropped is not None:
-                self._count(1, [dropped])
-                return
-        if self._is_duplicate(document.id):
+        rows = self._cutter.cut(document)
+        payloads = [to_payload(row) for row in rows]
+        is_next = self._lost_by(payloads[0]) is not None
+        if not is_next and self._taken.is_duplicate(document, self._rows, self._corpus.where):
             self._corpus.skipped += 1
+            return
+        self._taken.take(document, rows)
+        for row, payload in zip(rows, payloads, strict=True):
+            self._add(row, payload, may_cut)
+
+    def _lost_by(self, payload: bytes) -> int | None:
+        """The tokens that the next row of an earlier run lost; None unless it is this one."""
+        if self._rows >= self._resumed:
+            return None
+        return dropped_in(self._writer.payload(self._rows), payload)
+
+    def _add(self, row: Document, payload: bytes, may_cut: bool) -> None:
+        if (dropped := self._lost_by(payload)) is not None:
+            self._count(1, [dropped])
             return
         if self._rows < self._resumed:
             self._differs(f"{self._corpus.where} where it has row {self._rows + 1}", may_cut)
-        self._ids.add(document.id)
-        self._window.append((document, payload))
+        self._taken.wait(row, self._corpus.where)
+        self._window.append((row, payload))
         self._held += len(payload)
         if len(self._window) == WINDOW or self._held >= WINDOW_BYTES:
             self._encode_window()
-
-    def _is_duplicate(self, row_id: str) -> bool:
-        """Whether to pass a document over because its id has come before."""
-        if self._on_duplicate == "last":
-            return False
-        earlier = self._writer.find(row_id)
-        if row_id not in self._ids and (earlier is None or earlier >= self._rows):
-            return False
-        if self._on_duplicate == "first":
-            return True
-        raise repeated(self._corpus.where, row_id)
 
     def _differs(self, how: str, may_cut: bool) -> None:
         """The source is not the one that the interrupted run read."""
@@ -183,17 +202,12 @@ class _Build:
     def _encode_window(self) -> None:
         if not self._window:
             return
-        documents = [document for document, _ in self._window]
-        vectors, dropped = self._encoder.encode_document([d.full_text for d in documents])
-        payloads = [
-            with_dropped(payload, int(lost))
-            for (_, payload), lost in zip(self._window, dropped, strict=True)
-        ]
+        vectors, payloads, lost = encode_rows(self._encoder, self._window)
         self._writer.add(vectors, payloads)
         self._held = 0
-        self._count(len(payloads), dropped.tolist())
+        self._count(len(payloads), lost)
         self._window.clear()
-        self._ids.clear()
+        self._taken.encoded()
         now = time.monotonic()
         if (
             self._rows - self._kept_rows >= CHECKPOINT_ROWS
@@ -201,8 +215,8 @@ class _Build:
         ):
             self._writer.checkpoint(source=self._rules)
             self._kept_rows, self._kept_time = self._rows, now
-        encoded = self._rows - self._resumed
-        self._progress(Progress(self._rows, self._corpus.fraction(), now - self._started, encoded))
+        encoded, share = self._rows - self._resumed, self._documents.fraction()
+        self._progress(Progress(self._rows, share, now - self._started, encoded))
 
     def _count(self, rows: int, dropped: Sequence[int]) -> None:
         self._rows += rows
@@ -213,12 +227,14 @@ class _Build:
         )
 
     def _commit(self) -> BuildReport:
+        self._taken.drop_replaced()
         self._writer.checkpoint(source=self._rules)  # a failure from here on costs no row
         content = self._writer.commit(
-            schema=self._schema.fields(),
+            schema=self._documents.schema.fields(),
             probes=make_probes(self._encoder),
             source={
                 **listed(self._corpus.files),
+                "passages": self._report.passages,
                 "skipped": self._corpus.skipped,
                 "truncated": self._report.truncated,
                 "truncated_tokens": self._report.truncated_tokens,

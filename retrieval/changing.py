@@ -1,27 +1,30 @@
 """Documents into an index that is there: what is new is encoded, what is equal is left alone."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexes.layout import key_of
+from indexes.layout import id_of, key_of
 from indexes.manifest import Content, published, read_manifest
-from indexes.standing import Place, Standing
+from indexes.standing import Standing
+from indexes.view import View
 from indexes.writer import IndexWriter
-from retrieval.building import WINDOW_BYTES, build_index
+from retrieval.building import build_index
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
-from retrieval.documents import Document, dropped_in, to_payload, with_dropped
+from retrieval.documents import Document, dropped_in, to_payload
 from retrieval.duplicates import OnDuplicate, check_choice, repeated
-from retrieval.encoding import WINDOW, TextEncoder
-from retrieval.errors import CorpusError, ModelError, RowProblem
+from retrieval.encoding import TextEncoder
+from retrieval.errors import CorpusError, ModelError, QueryError
+from retrieval.parents import is_first, owner_in, rows_of, selected, whole_documents
+from retrieval.passages import Cutter, recorded
+from retrieval.read_ahead import ReadAhead
+from retrieval.replacing import Replacing
 from retrieval.report import BuildReport, ChangeReport, Progress
 from retrieval.rows import Columns
 from retrieval.schema import Schema
-from retrieval.searcher import Searcher
-from retrieval.sidecars import SIDECARS
+from retrieval.sidecars import LEXICAL, SIDECARS
 
 
 def change_index(
@@ -44,11 +47,12 @@ def change_index(
 ) -> ChangeReport:
     """Put documents into an index, each in the place of the one with its id; in one commit.
 
-    ``source`` and its options are those of :func:`~retrieval.building.build_index`. A document that
-    the index holds already is not encoded again, nor is one of which only the metadata differ.
-    ``prune`` removes what the source does not have; ``dry_run`` only counts. Interrupted, it keeps
-    what was encoded, and removes nothing. Errors: those of opening an index and of a corpus,
-    ModelError for another encoder than the index was built with, IndexLocked, IndexWriteFailed.
+    ``source`` and its options are those of :func:`~retrieval.building.build_index`; documents are
+    cut as they were then. One that the index holds already is not encoded again, nor is a passage
+    of which only the metadata differ. ``prune`` removes what the source does not have; ``dry_run``
+    only counts. Interrupted, it keeps what was encoded, and removes nothing. Errors: those of
+    opening an index and of a corpus, ModelError for another encoder than the index was built with,
+    IndexLocked, IndexWriteFailed.
     """
     check_choice(on_duplicate)
     folder = Path(folder)
@@ -56,7 +60,7 @@ def change_index(
     columns = Columns(text_column, id_column, title_column, metadata_columns)
     corpus = open_corpus(source, columns, on_error=on_error, rejects=rejects)
     rules = on_duplicate, progress or (lambda _: None)
-    if dry_run:
+    if dry_run and recorded(content).kind == "none":
         return _Change(corpus, content, Standing(folder, content), None, None, *rules).run(prune)
     if encoder is None:
         from retrieval.assembly import Encoder  # torch, only where it is needed
@@ -68,6 +72,8 @@ def change_index(
             "stand beside its rows: build the index again, or move it over with retrieval compact "
             "--model"
         )
+    if dry_run:
+        return _Change(corpus, content, Standing(folder, content), None, encoder, *rules).run(prune)
     with IndexWriter(folder, sidecars=SIDECARS) as writer:
         change = _Change(corpus, writer.content, writer.standing, writer, encoder, *rules)
         return change.run(prune)
@@ -86,23 +92,22 @@ class _Change:
         on_duplicate: OnDuplicate,
         progress: Callable[[Progress], None],
     ) -> None:
-        self._corpus, self._standing = corpus, standing
-        self._writer, self._encoder = writer, encoder
+        self._documents = ReadAhead(corpus, Schema(content.schema))
+        self._corpus, self._standing, self._writer = corpus, standing, writer
+        passages = recorded(content)
+        self._cutter = None if encoder is None else Cutter(encoder, passages)
+        cuts = passages.kind != "none"
+        self._rows = Replacing(standing, writer, encoder, content.source, self._tell, cuts=cuts)
         self._on_duplicate, self._progress = on_duplicate, progress
-        self._schema = Schema(content.schema)
         self._seen: set[int] = set()  # hashes of the ids so far
-        self._window: list[tuple[Document, bytes]] = []
-        self._held = 0  # bytes in the window
-        self._encoded = 0
         self._counts: Counter[str] = Counter()  # by field of the report
         self._started = time.monotonic()
-        self._source: dict[str, Any] = {"truncated": 0, "truncated_tokens": 0, **content.source}
 
     def run(self, prune: bool) -> ChangeReport:
         try:
-            for document in self._corpus:
+            for document in self._documents:
                 self._take(document)
-            self._encode_window()
+            self._rows.flush()
         except (KeyboardInterrupt, SystemExit):
             if self._writer is not None and not self._writer.torn:
                 self._commit()
@@ -111,40 +116,26 @@ class _Change:
             raise CorpusError("the source is empty: to prune by it would remove every row")
         if prune:
             for place in self._standing.unseen():
-                self._remove(place)
-                self._counts["removed"] += 1
+                self._counts["removed"] += is_first(self._standing.payload(place))
+                self._rows.remove(place)
         self._commit()
         seconds = time.monotonic() - self._started
         return ChangeReport(**self._counts, skipped=self._corpus.skipped, seconds=seconds)
 
     def _take(self, document: Document) -> None:
-        try:
-            self._schema.observe(document.metadata)
-        except RowProblem as problem:
-            self._corpus.reject(str(problem))
-            return
-        payload = to_payload(document)
-        if self._has_come_before(document.id):
+        again = self._has_come_before(document.id)
+        if again:
             self._corpus.skipped += 1
-            if self._on_duplicate == "last":
-                self._wait(document, payload)
-            return
-        place = self._standing.find(document.id)
-        if place is None:
-            self._counts["added"] += 1
-            self._wait(document, payload)
-            return
-        self._standing.see(place)
-        stored = self._standing.payload(place).removesuffix(b"\n")
-        if dropped_in(stored, payload) is not None:
-            self._counts["unchanged"] += 1
-            return
-        self._counts["changed"] += 1
-        record = json.loads(stored)
-        if Document(document.id, record["text"], record["title"]).full_text == document.full_text:
-            self._keep_vector(place, with_dropped(payload, record.get("dropped", 0)))
-        else:
-            self._wait(document, payload)
+            if self._on_duplicate != "last":
+                return
+        cut = [document] if self._cutter is None else self._cutter.cut(document)
+        rows = [(row, to_payload(row)) for row in cut]
+        if not again:
+            change = self._compared(document, [payload for _, payload in rows])
+            self._counts[change] += 1
+            if change == "unchanged":
+                return
+        self._rows.wait(document, rows, self._corpus.where)
 
     def _has_come_before(self, row_id: str) -> bool:
         key = key_of(row_id)
@@ -154,82 +145,70 @@ class _Change:
         self._seen.add(key)
         return before
 
-    def _keep_vector(self, place: Place, payload: bytes) -> None:
-        if self._writer is None:
-            return
-        self._encode_window()  # rows stay in the order of the source
-        self._writer.upsert(self._standing.vector(place)[None], [payload])
+    def _compared(self, document: Document, payloads: Sequence[bytes]) -> str:
+        """What became of a document that has these rows now: a field of the report."""
+        places = self._rows.places(document)
+        for place in places:
+            self._standing.see(place)
+        stored = map(self._rows.payload, places)
+        if len(places) == len(payloads) and None not in map(dropped_in, stored, payloads):
+            return "unchanged"
+        return "changed" if places else "added"
 
-    def _wait(self, document: Document, payload: bytes) -> None:
-        if self._writer is None:
-            return
-        self._window.append((document, payload))
-        self._held += len(payload)
-        if len(self._window) == WINDOW or self._held >= WINDOW_BYTES:
-            self._encode_window()
-
-    def _encode_window(self) -> None:
-        if not self._window or self._writer is None or self._encoder is None:
-            return
-        texts = [document.full_text for document, _ in self._window]
-        vectors, dropped = self._encoder.encode_document(texts)
-        payloads = [
-            with_dropped(payload, int(lost))
-            for (_, payload), lost in zip(self._window, dropped, strict=True)
-        ]
-        for document, _ in self._window:
-            if (place := self._standing.find(document.id)) is not None:
-                self._forget(place)
-        self._writer.upsert(vectors, payloads)
-        for lost in dropped.tolist():
-            self._add_dropped(lost)
-        self._encoded += len(payloads)
-        self._window.clear()
-        self._held = 0
+    def _tell(self, encoded: int) -> None:
         seconds = time.monotonic() - self._started
-        self._progress(Progress(self._corpus.rows, self._corpus.fraction(), seconds, self._encoded))
-
-    def _remove(self, place: Place) -> None:
-        self._forget(place)
-        self._standing.kill(place)
-
-    def _forget(self, place: Place) -> None:
-        self._add_dropped(json.loads(self._standing.payload(place)).get("dropped", 0), -1)
-
-    def _add_dropped(self, lost: int, sign: int = 1) -> None:
-        """Keep the counts of what the model did not read true."""
-        self._source["truncated"] += sign * (lost > 0)
-        self._source["truncated_tokens"] += sign * lost
+        self._progress(Progress(self._corpus.rows, self._corpus.fraction(), seconds, encoded))
 
     def _commit(self) -> None:
         if self._writer is None or not (len(self._writer) or self._standing.changed):
             return
-        self._writer.commit(schema=self._schema.fields(), source=self._source)
+        self._writer.commit(schema=self._documents.schema.fields(), source=self._rows.source)
 
 
 def delete_rows(folder: str | Path, ids: Iterable[str] = (), *, where: Any = None) -> int:
     """Delete the documents with these ids, and those that a filter selects (as in
-    :meth:`Searcher.search`), in one commit; how many there were.
+    :meth:`Searcher.search`), in one commit; how many there were. One that was cut goes with all of
+    its passages. QueryError for the id of a passage.
     """
     with IndexWriter(folder, sidecars=SIDECARS) as writer:
-        count = writer.delete(ids)
-        if where is not None:
-            count += writer.delete_where(where)
+        if recorded(writer.content).kind == "none":
+            count = writer.delete(ids)
+            count += 0 if where is None else writer.delete_where(where)
+        else:
+            chosen = () if where is None else selected(View(folder), where)
+            count = sum(_delete_document(writer, each) for each in dict.fromkeys([*ids, *chosen]))
         if count:
             writer.commit()
         return count
 
 
+def _delete_document(writer: IndexWriter, document_id: str) -> bool:
+    """Delete the rows of a document; whether there were any."""
+    standing = writer.standing
+    places = rows_of(document_id, standing)
+    row = None if places else standing.find(document_id)
+    if row is not None:
+        parent = owner_in(standing.payload(row))
+        raise QueryError(
+            f"{document_id!r} is a passage of the document {parent!r}; delete that, or nothing"
+        )
+    writer.delete([id_of(standing.payload(place)) for place in places])
+    return bool(places)
+
+
 def reencode(folder: str | Path, **model: Any) -> BuildReport:
     """Build the index again from the documents that it holds, with another ``model`` (and
     ``max_length``, ``device``, ``dtype``, or ``encoder``); until it is complete the old one
-    answers.
+    answers. Documents that were cut are cut again, for what the other model reads.
     """
-    searcher = Searcher(folder)
-    content = searcher.content
+    view = View(folder)
+    content = view.content
     kept: dict[str, Any] = {
         "kind": content.kind,
         "recall": content.recall,
         "vectors": content.dtype,
+        "lexical": LEXICAL in content.sidecars,
+        **content.sidecars.get(LEXICAL, {}),
+        "passages": str(recorded(content)),
     }
-    return build_index(searcher.documents(), folder, overwrite=True, **kept, **model)
+    return build_index(whole_documents(view), folder, overwrite=True, **kept, **model)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, Protocol, cast, runtime_checkable
 
 from retrieval.documents import Document
-from retrieval.errors import CorpusError, RowProblem
-from retrieval.files import CorpusFile, expand
+from retrieval.errors import CorpusError
+from retrieval.files import TEXT_FORMATS, CorpusFile, expand
 from retrieval.lines import Row, read_csv, read_jsonl, read_tsv
-from retrieval.rows import Columns, RowReader, check_document
+from retrieval.outcomes import Outcome, from_rows, of_documents
+from retrieval.rows import Columns, RowReader
+from retrieval.text_files import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +45,8 @@ READERS: Mapping[str, Reader] = {
     ".ndjson": _unpacking(read_jsonl),
     ".csv": _unpacking(read_csv),
     ".tsv": _unpacking(read_tsv),
+    **dict.fromkeys(TEXT_FORMATS, _unpacking(read_text)),
 }
-
-# Where a row stands, what it is, and its vector where a column holds one.
-Outcome = tuple[str, Document | RowProblem | None, Any]
 
 
 @runtime_checkable
@@ -138,11 +138,14 @@ def read_corpus(
     on_error: OnError = "raise",
     rejects: str | Path | None = None,
 ) -> Corpus:
-    """The documents of files, globs, folders of Parquet, or ``-`` for JSON lines on standard input.
+    """The documents of files, globs, folders, or ``-`` for JSON lines on standard input.
 
-    The format goes by the extension (``READERS``, each also ``.gz``), the columns by name or as
-    given; the names of a folder's folders (``year=2020``) are columns too. A row without an id
-    gets one made from its content. CorpusError names file and row.
+    The format goes by the extension (``READERS``, each also ``.gz`` or ``.zst``), the columns by
+    name or as given; the names of a folder's folders (``year=2020``) are columns too. A row without
+    an id gets one made from its content; a file of text or Markdown is one document, with the
+    columns id (its path in the folder that is given), title (its first heading, or its name) and
+    text. Of a folder the Parquet files are read, or where there are none, the text files.
+    CorpusError names file and row.
     """
     given = [paths] if isinstance(paths, (str, Path)) else paths
     columns = Columns(text_column, id_column, title_column, metadata_columns)
@@ -160,7 +163,10 @@ def open_corpus(
     if isinstance(source, (str, Path)):
         source = [source]
     if isinstance(source, ArrowStream):
-        return Corpus(_from_arrow(source, columns), on_error=on_error, rejects=rejects)
+        from retrieval.arrow import read_stream  # pyarrow costs 0.2 s, and only here
+
+        rows = read_stream(source, columns)
+        return Corpus(from_rows(rows, RowReader()), on_error=on_error, rejects=rejects)
     if isinstance(source, (list, tuple)) and all(isinstance(item, (str, Path)) for item in source):
         reading = _Reading(expand(source, tuple(READERS)), columns)
         return Corpus(
@@ -180,41 +186,7 @@ def from_documents(
     rejects: str | Path | None = None,
 ) -> Corpus:
     """Documents that somebody else made, checked one by one."""
-    return Corpus(_checked(documents), on_error=on_error, rejects=rejects)
-
-
-def _from_arrow(source: ArrowStream, columns: Columns) -> Iterator[Outcome]:
-    from retrieval.arrow import read_stream  # pyarrow costs 0.2 s, and only here
-
-    return _made(read_stream(source, columns), RowReader())
-
-
-def _made(rows: Iterable[Row], reader: RowReader) -> Iterator[Outcome]:
-    """The document of each row."""
-    for where, row in rows:
-        if isinstance(row, RowProblem):
-            yield where, row, None
-            continue
-        fields, columns = row
-        vector = fields.get(columns.vector) if columns.vector else None
-        try:
-            yield where, reader.document(fields, columns), vector
-        except RowProblem as problem:
-            yield where, problem, None
-
-
-def _checked(documents: Iterable[Document]) -> Iterator[Outcome]:
-    for number, document in enumerate(documents, start=1):
-        where = f"document {number}"
-        if not isinstance(document, Document):
-            yield where, RowProblem(f"expected a Document, got {type(document).__name__}"), None
-            continue
-        try:
-            check_document(document)
-        except RowProblem as problem:
-            yield where, problem, None
-            continue
-        yield where, document if document.full_text.strip() else None, None
+    return Corpus(of_documents(documents), on_error=on_error, rejects=rejects)
 
 
 class _Reading:
@@ -243,7 +215,7 @@ class _Reading:
             try:
                 with file.open() as stored:
                     self._now = (file, stored)
-                    yield from _made(READERS[file.format](file, stored, self._columns), rows)
+                    yield from from_rows(READERS[file.format](file, stored, self._columns), rows)
             except (OSError, EOFError, zlib.error) as error:  # gzip's own errors among them
                 raise CorpusError(f"{file.shown}: cannot be read: {error}") from error
             self._now = None

@@ -13,22 +13,37 @@ Metadata = Mapping[str, Scalar]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One row of a corpus. ``metadata`` comes back with every hit and serves filters."""
+    """One row of a corpus. ``metadata`` comes back with every hit and serves filters.
+
+    A passage of a longer document has the id of that in ``parent``, and in ``start`` the character
+    of its text at which its own begins.
+    """
 
     id: str
     text: str
     title: str = ""
     metadata: Metadata = field(default_factory=dict)
+    parent: str | None = None
+    start: int | None = None
 
     @property
     def full_text(self) -> str:
         """What is encoded: title and text joined by one space, as BEIR does."""
         return f"{self.title} {self.text}".strip() if self.title else self.text
 
+    @property
+    def document_id(self) -> str:
+        """The id of the whole document: a passage's parent, or its own."""
+        return self.id if self.parent is None else self.parent
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that was found: ``rank`` counts from 1, ``score`` is the cosine in [-1, 1]."""
+    """A document that was found, or of a longer one the best passage: ``rank`` counts from 1,
+    ``score`` is the cosine in [-1, 1]. ``parent`` is the id of the document that a passage is of,
+    ``start`` the character of its text at which the passage begins; ``scores`` are those that the
+    order goes by where it is not the cosine: lexical (BM25), fused.
+    """
 
     rank: int
     id: str
@@ -36,10 +51,24 @@ class Hit:
     text: str
     title: str
     metadata: Metadata
+    parent: str | None = None
+    start: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def document_id(self) -> str:
+        """The id of the whole document: a passage's parent, or its own."""
+        return self.id if self.parent is None else self.parent
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, dates as ISO text."""
+        """Plain data, dates as ISO text; ``parent`` and ``start`` only of a passage, ``scores``
+        where there are others than the cosine.
+        """
         record = asdict(self)
+        if self.parent is None:
+            del record["parent"], record["start"]
+        if not self.scores:
+            del record["scores"]
         record["metadata"] = {name: to_json(value) for name, value in self.metadata.items()}
         return record
 
@@ -90,12 +119,14 @@ def to_json(value: Scalar) -> object:
 
 def to_payload(document: Document) -> bytes:
     """The stored form: one JSON object, UTF-8, always the same bytes for the same document."""
-    record = {
+    record: dict[str, object] = {
         "id": document.id,
         "text": document.text,
         "title": document.title,
         "metadata": {name: to_json(value) for name, value in document.metadata.items()},
     }
+    if document.parent is not None:
+        record |= {"parent": document.parent, "start": document.start}
     return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 

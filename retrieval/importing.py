@@ -12,6 +12,7 @@ import numpy as np
 from indexes.errors import IndexUnfinished, VectorError
 from indexes.manifest import Content
 from indexes.writer import IndexWriter
+from retrieval.analysis import DEFAULT_LANGUAGE
 from retrieval.building import WINDOW_BYTES, wanted
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, to_payload
@@ -63,6 +64,8 @@ def import_index(
     on_duplicate: OnDuplicate = "error",
     kind: str = "auto",
     recall: float = 0.95,
+    lexical: bool = True,
+    language: str = DEFAULT_LANGUAGE,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> ImportReport:
@@ -84,7 +87,7 @@ def import_index(
 
         encoder = Encoder(model, dtype=dtype, device=device, max_length=max_length)
     sample = _Sample(encoder, given, SAMPLE if check else 0)
-    content = wanted(encoder, kind, recall)
+    content = wanted(encoder, kind, recall, language if lexical else None)
     with _empty_writer(Path(folder), content, overwrite=overwrite) as writer:
         return _Import(writer, corpus, given, on_duplicate, sample).run(encoder, progress)
 

@@ -19,7 +19,9 @@ class Progress:
 class BuildReport:
     """What a build did. ``skipped`` rows were passed over: without text and title, bad where that
     is allowed, or of an id that came before. ``truncated`` texts lost ``truncated_tokens`` at the
-    maximum length; ``resumed`` rows had been encoded by an earlier, interrupted run.
+    maximum length; ``resumed`` rows had been encoded by an earlier, interrupted run. ``passages``
+    is how documents were cut, of which each passage is a row; where that was left to ``auto``, the
+    first ``looked_at`` documents decided, of which ``losing`` would have lost text.
     """
 
     rows: int
@@ -28,11 +30,14 @@ class BuildReport:
     truncated_tokens: int
     seconds: float
     resumed: int = 0
+    passages: str = "none"
+    looked_at: int = 0
+    losing: int = 0
 
 
 @dataclass(frozen=True)
 class ChangeReport:
-    """What a change did, in rows; ``skipped`` ones were passed over as in a build."""
+    """What a change did, in documents; ``skipped`` ones were passed over as in a build."""
 
     added: int = 0
     changed: int = 0

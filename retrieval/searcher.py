@@ -4,7 +4,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -14,11 +14,11 @@ from indexes.view import Verify, View
 from retrieval.documents import Answer, Document, Hit
 from retrieval.encoding import TextEncoder, Vectors, check_texts
 from retrieval.errors import ModelError, QueryError
-from retrieval.hits import Finding, document, found
+from retrieval.finding import find
+from retrieval.hits import Finding, document
+from retrieval.ranking import Ranker
 
-Runtime = Literal["auto", "numpy", "torch"]
-DEFAULT_K = 10
-DEFAULT_PASSAGES = 5  # that an answer is read from
+DEFAULT_K, DEFAULT_PASSAGES = 10, 5  # hits of a search; passages that an answer is read from
 
 
 class Searcher:
@@ -39,9 +39,10 @@ class Searcher:
         verify: Verify = "auto",
         device: str = "auto",
         dtype: str = "auto",
-        runtime: Runtime = "auto",
+        runtime: str = "auto",
     ) -> None:
         self._view = View(folder, verify=verify)
+        self._ranker = Ranker(self._view)
         self._process, self._verify = Process(), verify
         self._given = encoder
         self._encoders = {} if encoder is None else {encoder.fingerprint: encoder}
@@ -69,7 +70,7 @@ class Searcher:
             return False
         view = View(self._view.folder, verify=self._verify)
         self._check_encoder(view)
-        self._view = view
+        self._view, self._ranker = view, Ranker(view)
         return True
 
     @property
@@ -117,12 +118,13 @@ class Searcher:
         if like is None:
             return self.search_batch([str(question)], k, **how)[0]
         _check_k(k)
-        view = self._view
+        ranker = self._ranker
+        view = ranker.view
         position = view.find(like)
         if position is None:
             raise QueryError(f"there is no document with the id {like!r} in {view.folder}")
         vector = view.vectors(np.array([position]))
-        hits = [hit for hit in found(view, vector, k + 1, **how)[0] if hit.id != like]
+        hits = [hit for hit in find(ranker, None, vector, k + 1, **how)[0] if hit.id != like]
         return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:k], start=1)]
 
     def search_batch(
@@ -137,10 +139,11 @@ class Searcher:
             if not question.strip():
                 raise QueryError(f"question {index + 1} is empty; ask something")
         _check_k(k)
-        view = self._view
-        if not questions or not len(view):
+        ranker = self._ranker
+        if not questions or not len(ranker.view):
             return [[] for _ in questions]
-        return found(view, self._encoder_of(view).encode_query(questions), k, **how)
+        vectors = self._encoder_of(ranker.view).encode_query(questions)
+        return find(ranker, questions, vectors, k, **how)
 
     def search_vectors(
         self,
@@ -153,7 +156,7 @@ class Searcher:
         VectorError when the width is not the index's or a row has no direction.
         """
         _check_k(k)
-        return found(self._view, vectors, k, **how)
+        return find(self._ranker, None, vectors, k, **how)
 
     def ask(self, question: str, k: int = DEFAULT_PASSAGES, **how: Any) -> Answer:
         """What the ``k`` nearest passages say: a text with the characters it rests on, or None.
@@ -180,6 +183,7 @@ class Searcher:
         """:meth:`ask` for each question, their passages found together."""
         from retrieval.rag import answer_all
 
+        finding.setdefault("group", False)  # two passages of one document may both say something
         hits = self.search_batch(questions, k, **finding)
         writer = self._generator(generator) if any(hits) else None
         return answer_all(writer, questions, hits, how=answer, threshold=threshold)
@@ -197,6 +201,7 @@ class Searcher:
         """The pieces of the text that :meth:`ask` gives; the generator returns its answer."""
         from retrieval.rag import stream_answer
 
+        finding.setdefault("group", False)
         hits = self.search(question, k, **finding)
         writer = self._generator(generator) if hits else None
         return stream_answer(writer, question, hits, how=answer, threshold=threshold)

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from retrieval.sts import spearman
 if TYPE_CHECKING:
     from miniformer.train.pairs import Example
 
+# The encoder alone is measured, on whole documents.
+PLAIN: dict[str, Any] = {"lexical": False, "passages": "none", "kind": "flat"}
 MINED_DEPTH = 50  # hits of a query among which its hard negatives are
 TOO_SIMILAR = 0.95  # of the positive's own similarity: likely a positive that nobody marked
 
@@ -57,8 +59,9 @@ def _retrieval(folder: Path) -> Callable[[Encoder], Mapping[str, float]]:
 
     def measure(encoder: Encoder) -> Mapping[str, float]:
         with tempfile.TemporaryDirectory() as place:
-            build_index(judged.corpus, Path(place) / "index", encoder=encoder, metadata_columns=[])
-            with Searcher(Path(place) / "index", encoder=encoder) as searcher:
+            index = Path(place) / "index"
+            build_index(judged.corpus, index, encoder=encoder, metadata_columns=[], **PLAIN)
+            with Searcher(index, encoder=encoder) as searcher:
                 run = search_all(searcher, judged.queries, k=100)
         return means(run, judged.qrels, DEFAULT_METRICS)
 
@@ -93,7 +96,7 @@ def mine_negatives(folder: Path, examples: Sequence["Example"], count: int) -> l
     encoder = Encoder(str(folder))
     rows = (Document(str(number), text) for number, text in enumerate(positives))
     with tempfile.TemporaryDirectory() as place:
-        build_index(rows, Path(place) / "index", encoder=encoder)
+        build_index(rows, Path(place) / "index", encoder=encoder, **PLAIN)
         with Searcher(Path(place) / "index", encoder=encoder) as searcher:
             found = dict(zip(queries, searcher.search_batch(queries, MINED_DEPTH), strict=True))
     mined = []

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     },
     "retrieval": {"retrieval", "numpy", "pyarrow", "indexes"},
     "retrieval.assembly": {"retrieval", "numpy", "torch", "indexes", "miniformer"},
+    "retrieval.reranking": {"retrieval", "numpy", "indexes", "miniformer"},
     "retrieval.runtimes": {"retrieval", "indexes", "miniformer"},
     "retrieval.readers": {"retrieval", "torch", "tokenizers", "transformers", "miniformer"},
     "retrieval.answer_evaluation": {"retrieval", "numpy", "miniformer.train"},
@@ -138,7 +139,7 @@ def test_the_size_budget_holds(root):
 
     assert 4 <= len(VERBS) <= 14
     assert (
-        sum(lines_of_code(path.read_text(encoding="utf-8")) for _, path in modules(root)) <= 15_000
+        sum(lines_of_code(path.read_text(encoding="utf-8")) for _, path in modules(root)) <= 17_000
     )
 
 

@@ -1,4 +1,4 @@
-"""Training with Lightning: every Miniformer task, and sentence encoders."""
+"""Training with Lightning: every Miniformer task, sentence encoders and rerankers."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from miniformer.train.encoder import train_encoder
     from miniformer.train.encoder_config import EncoderConfig
     from miniformer.train.module import MiniFormerLitModule
+    from miniformer.train.ranking import RANKING_LOSSES
+    from miniformer.train.reranker import train_reranker
+    from miniformer.train.reranker_config import RerankerConfig
     from miniformer.train.tasks import TASKS
     from miniformer.train.train_config import GeneratorConfig, TrainConfig
     from miniformer.train.trainer import train
@@ -22,13 +25,17 @@ _HOMES = {
     "LossKind": "contrastive",
     "MiniFormerDataModule": "datamodule",
     "MiniFormerLitModule": "module",
+    "RANKING_LOSSES": "ranking",
+    "RerankerConfig": "reranker_config",
     "TASKS": "tasks",
     "TrainConfig": "train_config",
     "train": "trainer",
     "train_encoder": "encoder",
+    "train_reranker": "reranker",
 }
 __all__ = [
     "LOSSES",
+    "RANKING_LOSSES",
     "TASKS",
     "Embedded",
     "EncoderConfig",
@@ -37,9 +44,11 @@ __all__ = [
     "LossKind",
     "MiniFormerDataModule",
     "MiniFormerLitModule",
+    "RerankerConfig",
     "TrainConfig",
     "train",
     "train_encoder",
+    "train_reranker",
 ]
 
 

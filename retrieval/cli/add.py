@@ -19,7 +19,7 @@ from retrieval.cli.options import (
 @index_folder
 @corpus_options
 @on_duplicate
-@click.option("--prune", is_flag=True, help="Remove the rows that FILES do not have.")
+@click.option("--prune", is_flag=True, help="Remove the documents that FILES do not have.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @as_json
 @model_options
@@ -30,10 +30,11 @@ def add(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Put FILES into the index, each row in the place of the row with its id; in one commit.
+    """Put FILES into the index, each document in the place of that with its id; in one commit.
 
-    Rows that have not changed are not encoded again. Interrupted, what was encoded is kept, and the
-    same command goes on.
+    Documents are cut into passages as they were when the index was built; those that have not
+    changed are not encoded again. Interrupted, what was encoded is kept, and the same command goes
+    on.
     """
     from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""``retrieval delete``: rows out of an index."""
+"""``retrieval delete``: documents out of an index."""
 
 import sys
 from pathlib import Path
@@ -14,10 +14,10 @@ from retrieval.cli.options import as_json, index_folder, where
 @where
 @as_json
 def delete(ids: tuple[str, ...], folder: Path, where: str | None, as_json: bool) -> None:
-    """Delete the rows with these IDS, in one commit; - reads ids from standard input, one a line.
-    Or, without ids, those that --where selects.
+    """Delete the documents with these IDS, all their passages with them, in one commit; - reads ids
+    from standard input, one a line. Or, without ids, those that --where selects.
 
-    An id that the index does not have is no error: the number of deleted rows is printed.
+    An id that the index does not have is no error: the number of deleted documents is printed.
     """
     from retrieval.changing import delete_rows
     from retrieval.cli.output import print_record

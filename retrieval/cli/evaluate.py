@@ -19,7 +19,7 @@ from retrieval.cli.options import (
 )
 
 A_FILE = click.Path(path_type=Path, dir_okay=False)
-FINDING = ("min_score", "where", "exact")  # what goes to the search
+FINDING = ("min_score", "where", "exact", "mode", "rerank", "mmr")  # what goes to the search
 
 
 class Form(NamedTuple):

@@ -11,6 +11,7 @@ from retrieval.cli.options import (
     index_folder,
     kind_options,
     on_duplicate,
+    passages,
 )
 
 
@@ -20,6 +21,7 @@ from retrieval.cli.options import (
 @encoder_options
 @corpus_options
 @on_duplicate
+@passages
 @kind_options
 @click.option(
     "--vectors",
@@ -54,6 +56,12 @@ def index(
     if report.skipped:
         parts.append(f"{report.skipped:,} skipped")
     click.echo(", ".join(parts), err=True)
+    if report.looked_at and report.passages != "none":
+        click.echo(
+            f"{report.losing:,} of the first {report.looked_at:,} documents are longer than the "
+            "model reads: cut into passages (--passages none leaves them whole)",
+            err=True,
+        )
     if report.truncated:
         click.echo(
             f"{report.truncated:,} texts are longer than the model reads: "

@@ -6,6 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
+MODES = ("auto", "dense", "lexical", "hybrid")
+LANGUAGES = ("english", "french", "german", "spanish", "none")
+DEFAULT_LANGUAGE = "english"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 index_folder = click.option(
@@ -24,6 +27,21 @@ where = click.option(
     help="Only rows that this filter selects: \"year >= 2020 and lang in ('en', 'de')\".",
 )
 min_score = click.option("--min-score", type=float, help="Leave out hits with a lower cosine.")
+mode = click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="auto",
+    show_default=True,
+    help="Rank by cosine, by words (BM25), or by both; auto is hybrid where there are postings.",
+)
+rerank = click.option(
+    "--rerank", metavar="NAME|PATH", help="Read the first fifty again, with this cross-encoder."
+)
+mmr = click.option(
+    "--mmr",
+    type=click.FloatRange(0, 1),
+    help="Weigh what is relevant (1) against what is unlike the hits before it (0).",
+)
 exact = click.option("--exact", is_flag=True, help="Score every row, whatever the index's kind.")
 on_duplicate = click.option(
     "--on-duplicate",
@@ -83,6 +101,32 @@ class Threshold(click.ParamType):  # type: ignore[type-arg]
         return self.fail("nan is not a number in 0 … 1", param, ctx) if number != number else number
 
 
+class PassagesText(click.ParamType):  # type: ignore[type-arg]
+    """What :meth:`retrieval.passages.Passages.parse` takes."""
+
+    name = "auto|none|window[:size[:overlap]]|sentences"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is, once it is known to be one."""
+        from retrieval.passages import Passages
+
+        try:
+            return str(Passages.parse(value))
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
+
+
+passages = click.option(
+    "--passages",
+    type=PassagesText(),
+    default="auto",
+    show_default=True,
+    help="Cut documents, found by their best passage: into windows of so many tokens (as many as "
+    "the model reads, an eighth of them shared) or sentences; auto cuts windows where over 1 % of "
+    "the first 1,000 documents would lose text.",
+)
+
+
 def model_options(command: Command) -> Command:
     """Where and how a model computes."""
     options = (
@@ -106,7 +150,7 @@ def model_options(command: Command) -> Command:
 
 def finding_options(command: Command) -> Command:
     """Which rows may be found, and how."""
-    return _all((min_score, where, exact), command)
+    return _all((min_score, where, exact, mode, rerank, mmr), command)
 
 
 def kind_options(command: Command) -> Command:
@@ -125,6 +169,19 @@ def kind_options(command: Command) -> Command:
             default=0.95,
             show_default=True,
             help="Recall@10 that a kind other than flat is tuned to.",
+        ),
+        click.option(
+            "--lexical/--no-lexical",
+            default=True,
+            show_default=True,
+            help="Write postings too, for ranking by words.",
+        ),
+        click.option(
+            "--language",
+            type=click.Choice(LANGUAGES),
+            default=DEFAULT_LANGUAGE,
+            show_default=True,
+            help="Whose words are stemmed, and left out; none does neither.",
         ),
     )
     return _all(options, command)

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from retrieval.cli.excerpt import Excerpt, excerpt
 from retrieval.documents import Answer, Citation, Hit
 
 # JSON lets these stand unescaped; a terminal obeys them.
 CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 CUT = 300  # characters of a text in a table
+LOOKED_AT = 20_000  # characters of a text that are looked through for those
 
 
 def wants_json(as_json: bool) -> bool:
@@ -41,16 +43,25 @@ def shorten(text: str, length: int = CUT) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
-def print_hits(question: str, hits: Sequence[Hit]) -> None:
-    """A table of hits for a person."""
+def print_hits(question: str, hits: Sequence[Hit], *, explain: bool = False) -> None:
+    """A table of hits for a person, each with the part of its text that says most of the question,
+    whose words are bold there; with the scores that the order goes by, to ``explain`` it.
+    """
     if not hits:
         click.echo(f"Nothing found for: {shorten(question)}")
         return
-    rows = [
-        (str(hit.rank), f"{hit.score:.3f}", shorten(hit.title or hit.id, 120), shorten(hit.text))
+    names = sorted({name for hit in hits for name in hit.scores}) if explain else []
+    rows: list[Sequence[str | Excerpt]] = [
+        (
+            str(hit.rank),
+            f"{hit.score:.3f}",
+            *(f"{hit.scores.get(name, 0):.3f}" for name in names),
+            shorten(hit.title or hit.id, 120),
+            excerpt(plain(hit.text[:LOOKED_AT]), question, CUT),
+        )
         for hit in hits
     ]
-    print_table(("", "score", "title", "text"), rows, caption=shorten(question))
+    print_table(("", "score", *names, "title", "text"), rows, caption=shorten(question))
 
 
 def print_answer(answer: Answer, *, written: bool = False) -> None:
@@ -90,7 +101,7 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def print_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], caption: str | None = None
+    header: Sequence[str], rows: Iterable[Sequence[str | Excerpt]], caption: str | None = None
 ) -> None:
     """Cells in columns, for a person; lines of cells where rich is not installed."""
     try:
@@ -100,13 +111,18 @@ def print_table(
         from rich.text import Text
     except ImportError:
         for line in (*([[caption]] if caption else []), header, *rows):
-            click.echo("  ".join(line))
+            click.echo("  ".join(cell if isinstance(cell, str) else cell.text for cell in line))
         return
 
     leading = 1 if header else 0  # texts run over several lines: keep their rows apart
     table = Table(*header, box=box.SIMPLE, show_header=bool(header), leading=leading)
     for row in rows:
-        table.add_row(*map(Text, row))  # Text: brackets in a document are no markup
+        cells = [(cell, []) if isinstance(cell, str) else cell for cell in row]
+        texts = [Text(text) for text, _ in cells]  # Text: brackets in a document are no markup
+        for text, (_, marked) in zip(texts, cells, strict=True):
+            for start, end in marked:
+                text.stylize("bold", start, end)
+        table.add_row(*texts)
     console = Console()
     if caption:
         console.print(Text(caption, style="bold"))

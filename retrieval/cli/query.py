@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ AT_ONCE = 64  # questions from standard input that are encoded together
 @click.option("-k", "--top-k", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--like", metavar="ID", help="Find what is near this document, without a question.")
 @finding_options
+@click.option("--explain", is_flag=True, help="Show the scores that the order goes by.")
 @as_json
 @model_options
 def query(
@@ -25,6 +27,7 @@ def query(
     folder: Path,
     top_k: int,
     like: str | None,
+    explain: bool,
     as_json: bool,
     device: str,
     dtype: str,
@@ -49,9 +52,10 @@ def query(
     several = text is None and like is None
     for question, hits in _asked(searcher, text, like, k=top_k, **how):
         if not in_json:
-            print_hits(question, hits)
+            print_hits(question, hits, explain=explain)
         for hit in hits if in_json else ():
-            print_json({"query": question, **hit.to_dict()} if several else hit.to_dict())
+            record = (hit if explain else replace(hit, scores={})).to_dict()
+            print_json({"query": question, **record} if several else record)
 
 
 def _asked(searcher: Any, text: str | None, like: str | None, **how: Any) -> Iterator[Any]:

@@ -172,7 +172,9 @@ def test_a_folder_is_read_in_order_and_without_what_is_hidden(tmp_path):
     assert [document.text for document in corpus] == ["a.parquet", "b/1.parquet", "b/2.parquet"]
     assert corpus.where == f"{data / 'b/2.parquet'}, row 1"
     assert corpus.fraction() == 1.0
-    with pytest.raises(CorpusError, match=r"is a folder without Parquet files; name its files: '"):
+    with pytest.raises(
+        CorpusError, match=r"is a folder without Parquet or text files; name its files: '"
+    ):
         read_corpus(data / "c.parquet")
 
 

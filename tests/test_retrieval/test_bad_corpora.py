@@ -14,7 +14,7 @@ import pytest
 GOOD = b'{"id":"a","text":"alpha one"}\n{"id":"b","text":"beta two"}\n'
 MEND = "; mend it, or pass --on-error skip"
 TEXT_NAMES = "expected one of text, content, body, passage"
-KNOWN = "known: .parquet, .jsonl, .ndjson, .csv, .tsv, each also .gz"
+KNOWN = "known: .parquet, .jsonl, .ndjson, .csv, .tsv, .txt, .md, .markdown, each also .gz or .zst"
 
 
 def parquet(columns=None, **options) -> bytes:
@@ -336,7 +336,10 @@ def test_a_gzip_with_damaged_content_is_refused_like_any_other(cli):
         (["none.jsonl"], "none.jsonl: no such file"),
         (["none-*.jsonl"], "none-*.jsonl: no such file"),
         (["good.jsonl", "none.csv"], "none.csv: no such file"),
-        (["folder"], "folder is a folder without Parquet files; name its files: 'folder/*.jsonl'"),
+        (
+            ["folder"],
+            "folder is a folder without Parquet or text files; name its files: 'folder/*.jsonl'",
+        ),
         (
             ["good.jsonl", "--text-column", "body"],
             f"good.jsonl, line 1: there is no column 'body'; found: id, text{MEND}",

@@ -24,6 +24,7 @@ from indexes import (
     read_manifest,
 )
 from retrieval import CorpusError, Document, QueryError, Searcher, TextEncoder, build_index
+from retrieval.passages import LETTER
 from retrieval.probes import PROBES
 from retrieval.report import BuildReport, Progress
 
@@ -51,8 +52,8 @@ def documents(n):
 
 
 def asked(encoder):
-    """The documents that an encoder was asked for, without the probes."""
-    return [text for text in encoder.asked if text not in PROBES]
+    """The documents that an encoder was asked for, without the probes and what measures it."""
+    return [text for text in encoder.asked if text not in PROBES and not text.startswith(LETTER)]
 
 
 class Stops:
@@ -159,12 +160,21 @@ def test_the_report_and_the_manifest_say_what_was_done(folder, bag_class):
     longer = document(3, "a b c d e f g h i j")
     empty = Document("e", " ")
     report = build_index(
-        [document(0), long, empty, document(2), longer], folder, encoder=bag_class(max_length=5)
+        [document(0), long, empty, document(2), longer],
+        folder,
+        encoder=bag_class(max_length=5),
+        passages="none",
     )
     assert report == BuildReport(4, 1, 2, 8, report.seconds, 0)
     assert 0 < report.seconds < 10
     content = read_manifest(folder).published
-    assert content.source == {"files": [], "skipped": 1, "truncated": 2, "truncated_tokens": 8}
+    assert content.source == {
+        "files": [],
+        "passages": "none",
+        "skipped": 1,
+        "truncated": 2,
+        "truncated_tokens": 8,
+    }
     assert content.model == {"name": "BagOfWords", "fingerprint": "bag-32-5", "max_length": 5}
     assert (content.rows, content.dim, content.dtype, content.kind) == (4, 32, "float32", "auto")
 
@@ -264,11 +274,12 @@ def test_a_checkpoint_comes_after_some_seconds_too(folder, bag_class, monkeypatc
 @pytest.mark.parametrize("windows", [1, 2, 4])
 def test_truncated_tokens_are_counted_over_all_runs(tmp_path, folder, bag_class, windows):
     given = [document(at, f"{at} " + "word " * (at % 9)) for at in range(20)]
-    report = build_index(given, tmp_path / "whole", encoder=bag_class(max_length=5))
+    options = {"encoder": bag_class(max_length=5), "passages": "none"}
+    report = build_index(given, tmp_path / "whole", **options)
     assert (report.truncated, report.truncated_tokens) == (8, 20)
     for stop in range(1, windows + 1):
-        interrupt(given, folder, bag_class, str(stop * 4))
-    resumed = build_index(given, folder, encoder=bag_class(max_length=5))
+        interrupt(given, folder, bag_class, str(stop * 4), passages="none")
+    resumed = build_index(given, folder, **options)
     assert (resumed.rows, resumed.truncated, resumed.truncated_tokens) == (20, 8, 20)
     assert resumed.resumed == windows * 4
     sources = [read_manifest(place).published.source for place in (folder, tmp_path / "whole")]
@@ -296,7 +307,7 @@ def test_another_source_does_not_go_on_with_a_build(folder, bag, bag_class, chan
     place = "the source ends" if change == "ends" else "document 3"
     with pytest.raises(IndexUnfinished, match=rf"\b{place}\b.*--overwrite"):
         build_index(CHANGED[change](given), folder, encoder=encoder)
-    assert encoder.asked == []
+    assert asked(encoder) == []
     assert build_index(given, folder, encoder=encoder).resumed == 12  # it is still whole
 
 
@@ -659,10 +670,13 @@ class Random:
         vectors = self.rng.standard_normal((len(texts), 32), np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors, np.zeros(len(texts), np.int32)
+    def offsets(self, text):
+        return [(0, len(text))]
 
 text = "x" * 700
 rows = (Document(str(at), f"{at} {text}", metadata={"n": at}) for at in range(int(sys.argv[2])))
-assert build_index(rows, sys.argv[1], encoder=Random(), kind="flat").rows == int(sys.argv[2])
+ROWS = build_index(rows, sys.argv[1], encoder=Random(), kind="flat", lexical=False).rows
+assert ROWS == int(sys.argv[2])
 # Not getrusage: its peak may be the one of the process that began this one.
 status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
 sys.stdout.write(status.split()[0])

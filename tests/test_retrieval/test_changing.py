@@ -104,7 +104,8 @@ def test_columns_keep_their_types(index, change, bag):
 
 def test_counts_of_truncation_stay_true(tmp_path, bag_class):
     bag, folder = bag_class(max_length=4), tmp_path / "index"
-    build_index([Document("a", "one two three four five six"), BIKE], folder, encoder=bag)
+    given = [Document("a", "one two three four five six"), BIKE]
+    build_index(given, folder, encoder=bag, passages="none")
 
     def truncated():
         source = View(folder).content.source

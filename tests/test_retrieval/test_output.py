@@ -44,7 +44,7 @@ def test_the_summary_of_a_build_is_one_line_on_standard_error(cli):
 
 def test_texts_that_are_too_long_are_told_and_counted(cli):
     Path("c.jsonl").write_text('{"text":"one two three four five"}\n{"text":"six"}\n')
-    code, _, err = cli("index", "c.jsonl", "--max-length", "3")
+    code, _, err = cli("index", "c.jsonl", "--max-length", "3", "--passages", "none")
     assert code == 0
     assert err.splitlines()[1:] == [
         "1 texts are longer than the model reads: 2 tokens were left out"
@@ -153,6 +153,7 @@ def test_info_has_its_keys_in_order(cli, index):
         "model",
         "fingerprint",
         "kind",
+        "searched",
         "bytes",
         "generation",
         "truncated",
@@ -166,7 +167,8 @@ def test_info_has_its_keys_in_order(cli, index):
         "dtype": "float32",
         "model": "NamedBag",
         "fingerprint": "bag-32-256",
-        "kind": "flat",
+        "kind": "auto",
+        "searched": "exactly",
         "bytes": sum(sizes),
         "generation": 1,
         "truncated": 0,
