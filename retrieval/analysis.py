@@ -6,7 +6,16 @@ from functools import lru_cache
 
 from retrieval.stemming import STEMMERS
 
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# Vowel signs of India's scripts are no letters to ``re``, but stand within words.
+INDIC = "\u0900-\u0963\u0966-\u0dff"
+LETTERS = rf"(?:[^\W_]+|[{INDIC}]+)+"
+WORD = re.compile(rf"{LETTERS}(?:['’]{LETTERS})*")
+# Accents, and the points of Hebrew and Arabic, which most texts leave out.
+POINTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]")
+# Thai, Lao, Burmese, Khmer, kana and Chinese characters, written without spaces.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+RUN = re.compile(f"[{UNSPACED}]+|[^{UNSPACED}]+")
+IS_UNSPACED = re.compile(f"[{UNSPACED}]")
 LONGEST = 64  # characters of a term; what is longer is no word
 KEPT = 65_536  # words whose term is remembered
 # The function words of Snowball's lists, as far as they are common in texts and in questions.
@@ -24,7 +33,8 @@ WORDS = {
     "french": """
         au aux avec ce ces cet cette dans de des du elle elles en est et eux il ils je la le les
         leur leurs lui ma mais me mes moi mon ne nos notre nous on ou par pas plus pour qu que qui
-        sa se ses son sont sur ta te tes toi ton tu un une vos votre vous etait ete""",
+        sa se ses son sont sur ta te tes toi ton tu un une vos votre vous etait ete l d j m t s
+        c n jusqu lorsqu puisqu quoiqu""",
     "german": """
         aber als am an auch auf aus bei bin bis bist da dann das dass dem den der des die dies
         diese dieser dieses doch du durch ein eine einem einen einer eines er es fur hat hatte ich
@@ -48,8 +58,7 @@ def terms(text: str, language: str = DEFAULT_LANGUAGE) -> list[str]:
     ``LANGUAGES``; ``"none"`` neither stems nor leaves words out. ValueError for another.
     """
     check_language(language)
-    found = (_term(word, language) for word in WORD.findall(folded(text)))
-    return [term for term in found if term]
+    return [term for word in WORD.findall(folded(text)) for term in _terms(word, language)]
 
 
 def check_language(language: str) -> str:
@@ -63,17 +72,33 @@ def folded(text: str) -> str:
     """Lower case, without accents and in one form of each character."""
     if text.isascii():
         return text.lower()
-    parts = unicodedata.normalize("NFKD", text.casefold())
-    return unicodedata.normalize("NFC", "".join(c for c in parts if not unicodedata.combining(c)))
+    parts = POINTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    return unicodedata.normalize("NFC", parts)
 
 
 @lru_cache(KEPT)
-def _term(word: str, language: str) -> str:
+def _terms(word: str, language: str) -> tuple[str, ...]:
     """What stands for a word; nothing for a stop word."""
     parts = re.split("['’]", word)
-    begins = language == "english" and len(parts[0]) > 1  # isn't, cat's; but O'Neill
-    plain = parts[0] if begins else "".join(parts)
-    if plain in STOP_WORDS[language] or len(plain) > LONGEST:
-        return ""
-    stem = STEMMERS.get(language)
-    return stem(plain) if stem and plain.isalpha() else plain
+    if language == "english" and len(parts[0]) > 1:
+        parts = parts[:1]  # isn't, cat's; but O'Neill
+    elif language != "french":  # whose articles are elided: l'eau
+        parts = ["".join(parts)]
+    stem = STEMMERS.get(language, str)
+    return tuple(
+        stem(piece) if piece.isalpha() else piece
+        for part in parts
+        for piece in _pieces(part)
+        if piece not in STOP_WORDS[language] and len(piece) <= LONGEST
+    )
+
+
+def _pieces(word: str) -> list[str]:
+    """The word, or where no space parts words every two neighbouring characters."""
+    if word.isascii():
+        return [word]
+    pieces = []
+    for run in RUN.findall(word):
+        pairs = len(run) > 1 and IS_UNSPACED.match(run)
+        pieces += [run[at : at + 2] for at in range(len(run) - 1)] if pairs else [run]
+    return pieces

@@ -6,9 +6,8 @@ terms u64 [terms] · ends of their postings u64 [terms] · rows u32 [postings] �
 """
 
 import struct
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from mmap import mmap
 from typing import Any, NamedTuple
 
@@ -17,42 +16,31 @@ import numpy.typing as npt
 
 from indexes.errors import IndexCorrupt
 from retrieval.analysis import DEFAULT_LANGUAGE, LANGUAGES, terms
+from retrieval.inverting import Inverter
 
 MAGIC = b"POST\x00\x01\x00\x00"
 HEADER = struct.Struct("<8sIIQQQ16s")  # magic, rows, 0, terms, postings, bytes of terms, language
 U16, U32, U64 = (np.dtype(name) for name in ("<u2", "<u4", "<u8"))
-MOST = 0xFFFF  # of one term in one row that are counted
 
 
 def postings(texts: Iterable[str], language: str = DEFAULT_LANGUAGE) -> Iterator[bytes]:
-    """The file of a segment with these texts, in row order. Memory holds ten bytes for each
-    different term of each row.
+    """The file of a segment with these texts, in row order. Memory holds the different terms, and
+    of the postings a part.
     """
-    known: dict[str, int] = {}
-    numbers, counts, sizes, lengths = array("I"), array("H"), array("I"), array("I")
-    for text in texts:
-        held = Counter(terms(text, language))
-        numbers.extend(known.setdefault(term, len(known)) for term in held)
-        counts.extend(min(count, MOST) for count in held.values())
-        sizes.append(len(held))
-        lengths.append(sum(held.values()))
-    spelled = sorted((term.encode(), number) for term, number in known.items())
-    place = np.empty(len(known), np.uint32)
-    place[[number for _, number in spelled]] = np.arange(len(spelled))
-    each = place[np.frombuffer(numbers, np.uint32)]
-    order = np.argsort(each, kind="stable")  # rows ascend within a term
-    rows = np.repeat(np.arange(len(sizes), dtype=np.uint32), np.frombuffer(sizes, np.uint32))
-    ends = np.cumsum(np.bincount(each, minlength=len(spelled)))
-    blob = b"".join(term for term, _ in spelled)
-    yield HEADER.pack(
-        MAGIC, len(sizes), 0, len(spelled), len(each), len(blob), language.encode().ljust(16, b"\0")
-    )
-    yield np.frombuffer(lengths, np.uint32).astype(U32).tobytes()
-    yield np.cumsum([len(term) for term, _ in spelled]).astype(U64).tobytes()
-    yield ends.astype(U64).tobytes()
-    yield rows[order].astype(U32).tobytes()
-    yield np.frombuffer(counts, np.uint16)[order].astype(U16).tobytes()
-    yield blob
+    with closing(Inverter()) as inverter:
+        for text in texts:
+            inverter.add(terms(text, language))
+        spelled, held = inverter.finished()
+        blob = b"".join(spelled)
+        rows, count = len(inverter.lengths), int(held.sum())
+        name = language.encode().ljust(16, b"\0")
+        yield HEADER.pack(MAGIC, rows, 0, len(spelled), count, len(blob), name)
+        yield np.frombuffer(inverter.lengths, np.uint32).astype(U32).tobytes()
+        yield np.cumsum([len(term) for term in spelled]).astype(U64).tobytes()
+        yield np.cumsum(held).astype(U64).tobytes()
+        yield from inverter.merged(U32)
+        yield from inverter.merged(U16)
+        yield blob
 
 
 class Held(NamedTuple):

@@ -82,7 +82,7 @@ def test_a_faiss_export_is_the_file_that_faiss_itself_writes(index, tmp_path, ba
     }
     question = "words of passage 7"
     _, found = faiss.read_index(str(files[0])).search(bag.encode_query([question]), 25)
-    hits = Searcher(index, encoder=bag).search(question, 25)
+    hits = Searcher(index, encoder=bag).search(question, 25, mode="dense")
     assert [lines[at]["id"] for at in found[0]] == [hit.id for hit in hits]
 
 
@@ -127,7 +127,7 @@ def test_an_index_comes_back_from_parquet_as_it_was(index, tmp_path, bag):
     names = [f"d{at}" for at in range(25)]
     assert there.get(names) == here.get(names)
     for question in ("passage 7", "later words", "A title"):
-        assert there.search(question, 25) == here.search(question, 25)
+        assert there.search(question, 25, mode="dense") == here.search(question, 25, mode="dense")
 
 
 def test_an_index_comes_back_from_faiss_as_it_was_but_for_the_types_of_dates(index, tmp_path, bag):

@@ -11,8 +11,9 @@ import pytest
 
 from indexes import IndexCorrupt
 from retrieval.analysis import LANGUAGES, STOP_WORDS, folded, terms
+from retrieval.inverting import MOST
 from retrieval.lexical import K1, B, Lexical
-from retrieval.postings import HEADER, MOST, Postings, postings
+from retrieval.postings import HEADER, Postings, postings
 
 WORDS = ["".join(random.Random(n).choices(string.ascii_lowercase, k=5)) for n in range(60)]
 
@@ -97,6 +98,11 @@ def test_a_term_that_comes_very_often_is_counted_so_far():
         ("les chevaux rapides", "french", ["chevau", "rapid"]),
         ("Привет, мир 42 x_y", "none", ["привет", "мир", "42", "x", "y"]),
         ("don't O'Neill", "english", ["oneil"]),
+        ("l'eau d’un puits, aujourd'hui", "french", ["eau", "puit", "aujourd", "hui"]),
+        ("हिन्दी में खोज", "none", ["हिन्दी", "में", "खोज"]),
+        ("東京都に住む。abc京", "none", ["東京", "京都", "都に", "に住", "住む", "abc", "京"]),
+        ("שָׁלוֹם مُحَمَّد", "none", ["שלום", "محمد"]),
+        ("한국어 ไทย", "none", ["한국어", "ไท", "ทย"]),
         ("a" * 65, "none", []),
     ],
 )

@@ -164,6 +164,17 @@ def test_a_build_does_not_go_on_with_another_choice(folder, bag):
     assert not (folder / "new").exists()
 
 
+@pytest.mark.parametrize("rule", ["error", "first", "last"])
+def test_a_build_of_documents_in_another_order_does_not_go_on(folder, bag, rule):
+    options = {"passages": HOW, "on_duplicate": rule}
+    with pytest.raises(KeyboardInterrupt):
+        build_index(DOCUMENTS, folder, encoder=Stops(bag, 14), **options)
+    swapped = [DOCUMENTS[0], DOCUMENTS[2], DOCUMENTS[1], *DOCUMENTS[3:]]
+    with pytest.raises(IndexUnfinished, match="document 2 where it has row 4"):
+        build_index(swapped, folder, encoder=bag, **options)
+    assert build_index(DOCUMENTS, folder, encoder=bag, **options).resumed == 12
+
+
 AGAIN = {
     "shorter": [*DOCUMENTS, long("c", 20)],
     "whole": [*DOCUMENTS[:3], long("a", 3), *DOCUMENTS[3:]],
@@ -278,6 +289,18 @@ def test_only_the_passages_with_another_text_are_encoded(index, change, bag):
     assert {row.metadata["n"] for row in held(index) if row.parent == "c"} == {72}
 
 
+def test_a_document_that_only_has_more_or_fewer_passages_has_changed(folder, bag):
+    def of(sentences):
+        return [Document("s", " ".join(f"S{n} is one of eight words here." for n in sentences))]
+
+    build_index(of(range(4)), folder, encoder=bag, passages="sentences")
+    for sentences, changed in ((range(6), 1), (range(3), 1), (range(3), 0), (range(5), 1)):
+        report = change_index(of(sentences), folder, encoder=bag)
+        assert (report.changed, report.unchanged) == (changed, 1 - changed)
+        assert len(held(folder)) == len(sentences)
+        same_as_fresh(folder, of(sentences), bag, "sentences")
+
+
 @pytest.mark.parametrize("far", [0, 9], ids=["in one window", "later"])
 @pytest.mark.parametrize(("rule", "at"), [("first", 0), ("last", -1)])
 def test_of_documents_that_are_added_twice_one_stays(index, change, bag, rule, at, far):
@@ -335,11 +358,13 @@ def test_what_is_between_passages_comes_back_as_spaces(folder, bag, how):
 
 
 def test_an_index_moves_over_to_a_model_that_reads_less(index, bag, bag_class):
-    other = bag_class(max_length=7, name="other")
-    report = reencode(index, encoder=other)
-    assert (report.passages, report.truncated) == (HOW, 0)
-    assert held(index) == cut(DOCUMENTS, other)
-    same_as_fresh(index, DOCUMENTS, other)
+    for how, length in ((HOW, 7), ("window:6:2", 9)):
+        build_index(DOCUMENTS, index, encoder=bag, passages=how, overwrite=True)
+        other = bag_class(max_length=length, name="other")
+        report = reencode(index, encoder=other)
+        assert (report.passages, report.truncated) == (how, 0)
+        assert held(index) == cut(DOCUMENTS, other, how)
+        same_as_fresh(index, DOCUMENTS, other, how)
 
 
 def by_document(searcher, query, k, **how):
@@ -411,7 +436,7 @@ def test_a_stranger_may_not_choose_how_documents_are_cut(index, bag):
 
 
 def test_the_verbs(cli, tmp_path, monkeypatch):
-    texts = {"a": " ".join(f"word{n}" for n in range(600)), "b": "a short one"}
+    texts = {"a": " ".join(f"word{n}" for n in range(300)) + " needle" * 300, "b": "a short one"}
 
     def write(given):
         lines = [json.dumps({"id": name, "text": text}) for name, text in given.items()]
@@ -427,8 +452,8 @@ def test_the_verbs(cli, tmp_path, monkeypatch):
             "(--passages none leaves them whole)"
         ],
     )
-    hit = json.loads(cli("query", "word400", "-k", "1", "--mode", "dense").out)
-    assert (hit["id"], hit["parent"]) == ("a#1", "a")
+    hit = json.loads(cli("query", "needle", "-k", "1", "--mode", "dense").out)
+    assert (hit["id"], hit["parent"]) == ("a#2", "a")
     assert texts["a"][hit["start"] :].startswith(hit["text"])
     write({"a": "short now", "c": "new"})
     report = json.loads(cli("add", "c.jsonl", "--prune").out)
