@@ -1,5 +1,6 @@
 # demo   install, index the sample corpus with the real weights, ask three questions
 # test   install what development needs, run every test
+# soak   the full counts of the tests of what an index survives, their figures printed
 # lint   style, formatting and types
 # bench  ours and a peer side by side (needs the benchmark data, see benchmarks/)
 # clean  remove what the others made
@@ -9,13 +10,21 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+# One after another: each prints its figures as it ends.
+SOAKS = crashes durability fsyncs kill hostile ann rewriting model_changes
+
+.PHONY: demo test soak lint bench clean
 
 demo: $(VENV)/offline.done
 	$(BIN)/python examples/search_peps.py build/peps-index
 
 test: $(VENV)/dev.done
 	$(BIN)/python -m pytest tests/
+
+soak: $(VENV)/dev.done
+	for name in $(SOAKS); do \
+	  RETRIEVAL_SOAK=1 $(BIN)/python -m pytest tests/test_indexes/test_$$name.py || exit 1; \
+	done
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -1,31 +1,53 @@
 """A course of changes by chance, and what it must have come to after each commit.
 
-``python changes.py FOLDER SEED EVERY`` ends a child process at each EVERY-th operation of the
-course in turn, and writes what it saw to standard output as JSON.
+``python changes.py FOLDER FLAVOUR SEED EVERY`` kills a child process at each EVERY-th operation of
+the course in turn, once before and once in the middle of it, and writes what it saw to standard
+output as JSON.
 """
 
 import json
+import logging
 import os
 import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import indexes.build
+import indexes.certifying
 import indexes.compaction
 from indexes import Content, IndexWriter, View
 
-CONTENT = Content(dim=4, model={"name": "m", "fingerprint": "model-1"})
 IDS = "abcdefghijkl"
 COMMITS = 7
 NEW = b'{"id": "new"}'
 
 
-def make_small():
-    """Segments close and pile up after a few rows."""
-    indexes.build.SEGMENT_ROWS, indexes.compaction.MOST_SEGMENTS = 6, 3
+class Flavour(NamedTuple):
+    """A content, and the constants that make its segments small."""
+
+    content: Content
+    sizes: dict
+
+
+MODEL = {"name": "m", "fingerprint": "model-1"}
+SIZES = {"build.SEGMENT_ROWS": 6, "compaction.MOST_SEGMENTS": 3}
+FLAVOURS = {
+    "flat": Flavour(Content(dim=4, model=MODEL), SIZES),
+    "hnsw": Flavour(  # with files that can be made again, of every kind
+        Content(dim=4, model=MODEL, kind="hnsw", sidecars={"words": {"mark": "#"}}),
+        {**SIZES, "build.SEGMENT_ROWS": 15, "compaction.TAIL": 2, "certifying.EXACT_BELOW": 3},
+    ),
+}
+
+
+def words(settings, payloads):
+    """A sidecar: what the settings say, and the payload, backwards."""
+    for payload in payloads:
+        yield settings["mark"].encode() + payload[::-1]
 
 
 def vector(payload):
@@ -37,7 +59,8 @@ def vector(payload):
 class Course:
     """``states[n]`` is what the index must hold after ``n`` commits, payloads by id."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, flavour="flat"):
+        self.content = FLAVOURS[flavour].content
         chance = np.random.default_rng(seed)
         self.steps, self.states = [], [{}]
         for commit in range(COMMITS):
@@ -51,7 +74,8 @@ class Course:
     def run(self, folder, acknowledged=lambda: None):
         """Build, then change and change again."""
         for number, (rows, gone) in enumerate(self.steps):
-            with IndexWriter(folder, None if number else CONTENT) as writer:
+            content = None if number else self.content
+            with IndexWriter(folder, content, sidecars={"words": words}) as writer:
                 writer.upsert(np.stack([*map(vector, rows)]), rows)
                 writer.delete(gone)
                 writer.commit()
@@ -63,7 +87,7 @@ class Course:
             return
         held = holds(folder)
         assert held in self.states[commits : commits + 2], f"{commits} commits: {held}"
-        with IndexWriter(folder) as writer:
+        with IndexWriter(folder, sidecars={"words": words}) as writer:
             writer.delete(IDS[::2])
             writer.upsert(vector(NEW)[None], [NEW])
             writer.commit()
@@ -85,44 +109,83 @@ def holds(folder):
     for at, payload in zip(positions.tolist(), payloads, strict=True):
         assert view.find(json.loads(payload)["id"]) == at
         assert (view.vectors(np.array([at])) == vector(payload)).all()
+    check_what_can_be_made_again(view)
     return held
 
 
-def end_at_operations(root, seed, every):
-    """End a process at its n-th operation, for each multiple of ``every``, writes done by half."""
-    from faults import Disk, in_child
+def check_what_can_be_made_again(view):
+    """Each ``.ann`` and each sidecar is that of its segment."""
+    if view.content.ann is not None:
+        queries = view.vectors(view.positions())[:5]
+        for found, wanted in zip(
+            view.search(queries, 4), view.search(queries, 4, exact=True), strict=True
+        ):
+            assert (found == wanted).all()  # so few rows are all found
+    for name, settings in view.content.sidecars.items():
+        for side in view.sidecars(name):
+            payloads = [side.payload(row) for row in range(side.rows)]
+            assert bytes(side.data) == b"".join(words(settings, payloads))
 
-    course = Course(seed)
-    problems, number, status = [], 0, 9
-    while status == 9:
-        number += every
-        folder = root / str(number) / "index"
-        folder.parent.mkdir()
-        read, write = os.pipe()
 
-        def work(folder=folder, at=number, write=write):
-            def end(kind, name, half):
-                if len(disk.log) == at:
-                    half()
-                    os._exit(9)
+def kill_at_operations(root, flavour, seed, every):
+    """Kill a process at its n-th operation, for each multiple of ``every``: before the operation,
+    and where that is a write with half of it done.
+    """
+    from faults import KILLED, Disk
 
-            with Disk(folder, before=end) as disk:
-                course.run(folder, lambda: os.write(write, b"."))
+    course = Course(seed, flavour)
+    (root / "whole").mkdir()
+    with Disk(root / "whole" / "index") as dry:
+        course.run(root / "whole" / "index")
+    seen = {"operations": len(dry.log), "whole": 0, "half": 0, "problems": []}
+    for number in range(every, len(dry.log) + 1, every):
+        for way in ("whole", "half") if dry.log[number - 1][0] == "write" else ("whole",):
+            folder = root / f"{number}-{way}" / "index"
+            folder.parent.mkdir()
+            status, commits = kill_at(number, course, folder, by_half=way == "half")
+            seen[way] += status == KILLED
+            try:
+                assert status == KILLED, f"status {status}"
+                course.check(folder, commits)
+            except Exception as error:
+                seen["problems"].append(f"operation {number}, {way}: {error!r}")
+            shutil.rmtree(folder.parent)
+    return seen
 
-        status = in_child(work)
-        os.close(write)
-        commits = len(os.read(read, 1000))
-        os.close(read)
-        try:
-            assert status in (0, 9), f"status {status}"
-            course.check(folder, commits)
-        except Exception as error:
-            problems.append(f"after operation {number}: {error!r}")
-        shutil.rmtree(folder.parent)
-    return {"runs": number // every, "problems": problems}
+
+def kill_at(number, course, folder, *, by_half):
+    """The status of a process killed at its n-th operation, and how many commits were made."""
+    from faults import Disk, in_child, kill
+
+    read, write = os.pipe()
+
+    def work():
+        def end(kind, name, half):
+            if len(disk.log) == number:
+                kill(half if by_half else lambda: None)
+
+        with Disk(folder, before=end) as disk:
+            course.run(folder, lambda: os.write(write, b"."))
+
+    status = in_child(work)
+    os.close(write)
+    with open(read, "rb") as acknowledged:
+        return status, len(acknowledged.read())
+
+
+def make_small(flavour, put=setattr):
+    """Segments close, pile up and get a graph after a few rows."""
+    for name, value in FLAVOURS[flavour].sizes.items():
+        module, _, constant = name.partition(".")
+        put(getattr(indexes, module), constant, value)
+
+
+def main(root, flavour, seed, every):
+    logging.disable(logging.WARNING)
+    make_small(flavour)
+    assert all(one != two for one, two in pairwise(Course(0).states))
+    json.dump(kill_at_operations(root, flavour, seed, every), sys.stdout)
 
 
 if __name__ == "__main__":
-    make_small()
-    assert all(one != two for one, two in pairwise(Course(0).states))
-    json.dump(end_at_operations(Path(sys.argv[1]), *map(int, sys.argv[2:])), sys.stdout)
+    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))

@@ -119,6 +119,25 @@ class Store:
         self.seal(folder, record)
 
 
+SOAK = os.environ.get("RETRIEVAL_SOAK") == "1"
+
+
+@pytest.fixture(scope="session")
+def soak() -> bool:
+    """Whether the full counts are asked for (``make soak``) rather than a tenth."""
+    return SOAK
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the tests have counted with ``record_property``."""
+    figures = {}
+    for report in terminalreporter.stats.get("passed", ()) if SOAK else ():
+        for name, count in report.user_properties:
+            figures[name] = figures.get(name, 0) + count
+    for name, count in figures.items():
+        terminalreporter.write_line(f"{count:>9,}  {name}")
+
+
 @pytest.fixture(scope="session")
 def store() -> Store:
     return Store()
@@ -136,6 +155,12 @@ def beside(name):
 def faults():
     """A disk that fails at will, and one build to try it on."""
     return beside("faults")
+
+
+@pytest.fixture(scope="session")
+def power():
+    """What a disk may hold after a power cut."""
+    return beside("power")
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,30 @@ def exchanged(kind):
     return damage
 
 
+def with_file(kind, change):
+    """Other bytes in a file, and a manifest that agrees."""
+
+    def damage(folder):
+        record = record_of(folder)
+        segment = record["published"]["segments"][0]
+        raw = bytearray((folder / f"{segment['name']}.{kind}").read_bytes())
+        put(folder, segment, kind, bytes(change(raw) or raw))
+        sign(folder, record)
+
+    return damage
+
+
+def promised(**fields):
+    """A manifest that promises something else of its graphs."""
+
+    def damage(folder):
+        record = record_of(folder)
+        record["published"]["ann"].update(fields)
+        sign(folder, record)
+
+    return damage
+
+
 def other_index(*kinds):
     """Files of another index."""
 
@@ -141,6 +165,12 @@ def without_folder(make):
 
 def set_part(name, index, value):
     return lambda part: getattr(part, name).__setitem__(index, value)
+
+
+def set_bytes(start, number):
+    """A file with another number of four or eight bytes in it."""
+    raw = number.to_bytes(8 if number >= 2**31 else 4, "little")
+    return lambda content: content.__setitem__(slice(start, start + len(raw)), raw)
 
 
 def deleted(*rows):

@@ -1,7 +1,7 @@
 """A disk that fails at will, and one build to try it on.
 
-``python faults.py FOLDER STATE`` ends a child process at each operation of the build in turn, and
-writes what it saw to standard output as JSON.
+``python faults.py FOLDER STATE EVERY`` kills a child process at each EVERY-th operation of the
+build in turn, and writes what it saw to standard output as JSON.
 """
 
 import builtins
@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -39,14 +40,16 @@ class Disk:
     """Every change at or below the folder's parent is an operation, kept in ``log``.
 
     ``before(kind, name, half)`` is called first, where ``half()`` does a write by half;
-    ``after(kind, name)`` last. Nothing waits for the real disk.
+    ``after(kind, name)`` last. Nothing waits for the real disk; what ``forgets(path)`` does not
+    even count as waited for.
     """
 
-    def __init__(self, folder, *, before=None, after=None):
+    def __init__(self, folder, *, before=None, after=None, forgets=lambda path: False):
         self.folder = Path(folder)
         self.log = []
         self.before = before
         self.after = after
+        self.forgets = forgets
         self._real = {}
 
     def do(self, kind, path, call, *given, half=None):
@@ -74,7 +77,7 @@ class Disk:
         inside = os.scandir(self.folder) if self.folder.is_dir() else ()
         for path in (self.folder, *inside, *self.folder.parents):
             if os.path.samestat(os.lstat(path), os.fstat(handle)):
-                return self.do("fsync", path, lambda: None)
+                return None if self.forgets(path) else self.do("fsync", path, lambda: None)
         raise AssertionError("fsync of a file that no longer has a name")
 
     def _method(self, kind):
@@ -101,47 +104,6 @@ class Disk:
     def __exit__(self, *_):
         for (owner, name), real in self._real.items():
             setattr(owner, name, real)
-
-
-class PowerCut:
-    """Keeps what the disk is certain to hold, and makes up what else it may hold."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.kept = 0
-        self.images = {}
-        self.waited_for = self._now() if folder.is_dir() else {}
-        self.content = {p.stat().st_ino: p.read_bytes() for p in self._paths()}
-
-    def _paths(self):
-        return list(self.folder.iterdir()) if self.folder.is_dir() else []
-
-    def _now(self):
-        return {path.name: path.stat().st_ino for path in self._paths()}
-
-    def after(self, kind, name):
-        if name == "." and kind == "fsync":
-            self.waited_for = self._now()
-        elif kind == "fsync" and (self.folder / name).is_file():
-            path = self.folder / name
-            self.content[path.stat().st_ino] = path.read_bytes()
-        elif kind == "create" and self.folder.is_dir():
-            self.content[(self.folder / name).stat().st_ino] = b""
-        self.collect()
-
-    def collect(self, acknowledged=False):
-        """Every mixture of names and bytes that did and did not reach the disk in time."""
-        now = self._now()
-        written = {path.stat().st_ino: path.read_bytes() for path in self._paths()}
-        early = {name: now[name] for name in ("MANIFEST",) if name in now}
-        for names in (self.waited_for, now, {**self.waited_for, **early}):
-            for rest in (b"", b"\0", None):
-                image = {}
-                for name, inode in names.items():
-                    safe = self.content[inode]
-                    whole = written.get(inode, safe)
-                    image[name] = whole if rest is None else safe + rest * (len(whole) - len(safe))
-                self.images[frozenset(image.items()), acknowledged] = self.kept
 
 
 class Rows:
@@ -229,6 +191,15 @@ def assert_recovers(folder, state, *, kept=0, acknowledged=False):
     assert left == {"MANIFEST", "LOCK"}, f"left behind: {left}"
 
 
+KILLED = -signal.SIGKILL
+
+
+def kill(half=lambda: None):
+    """End this process as kill -9 does, in the middle of a write where there is one."""
+    half()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def in_child(work):
     """Run something in a copy of this process; its exit status."""
     child = os.fork()
@@ -242,20 +213,19 @@ def in_child(work):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def exit_at_every_operation(root, state):
-    """End a building process at its n-th operation, for every n, with writes done by half."""
+def kill_at_operations(root, state, every):
+    """Kill a building process at each ``every``-th operation, with writes done by half."""
     begin(root / "base" / "index", state)
-    problems, number, status = [], 0, 9
-    while status == 9:
-        number += 1
+    problems, number, status = [], 0, KILLED
+    while status == KILLED:
+        number += every
         folder = root / str(number) / "index"
         shutil.copytree(root / "base", folder.parent)
 
         def work(folder=folder, at=number):
             def end(kind, name, half):
                 if len(disk.log) == at:
-                    half()
-                    os._exit(9)
+                    kill(half)
 
             with Disk(folder, before=end) as disk:
                 build(folder)
@@ -266,9 +236,9 @@ def exit_at_every_operation(root, state):
         except Exception as error:
             problems.append(f"after operation {number}: {error!r}")
         shutil.rmtree(folder.parent)
-    return {"operations": number - 1, "status": status, "problems": problems}
+    return {"kills": number // every - 1, "status": status, "problems": problems}
 
 
 if __name__ == "__main__":
     indexes.build.SEGMENT_ROWS = 8
-    json.dump(exit_at_every_operation(Path(sys.argv[1]), sys.argv[2]), sys.stdout)
+    json.dump(kill_at_operations(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])), sys.stdout)

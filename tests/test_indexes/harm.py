@@ -17,10 +17,13 @@ from damaging import (
     of,
     other_index,
     padded,
+    promised,
+    set_bytes,
     set_part,
     signed,
     sparse,
     twice_pending,
+    with_file,
     without_folder,
 )
 
@@ -158,6 +161,45 @@ FOR_MODEL = {
     "a number as model": at((*PUBLISHED, "model", "name"), 7),
     "a number as model's folder": at((*PUBLISHED, "model", "folder"), 7),
     "no length of texts": at((*PUBLISHED, "model", "max_length"), "long"),
+}
+# Files that can be made again, and what is promised of them. Where only a file is bad rows are
+# found without it, unless every byte was asked for.
+FOR_GRAPH = {
+    "a graph of another kind of file": with_file("ann", lambda raw: b"IxFI" + raw[4:]),
+    "a graph that is no index": with_file("ann", lambda raw: b"\xff" * len(raw)),
+    "an empty graph": with_file("ann", lambda raw: raw.clear()),
+    "a graph of 2⁶⁰ rows": with_file("ann", set_bytes(8, 2**60)),
+    "a graph of 2³¹ numbers": with_file("ann", set_bytes(4, 2**31 - 1)),
+    "half a graph": with_file("ann", lambda raw: raw[: len(raw) // 2]),
+    "a promise of another kind": promised(kind="evil/repo"),
+    "columns that are no Parquet": with_file("cols.parquet", lambda raw: b"\xff" * len(raw)),
+}
+FOR_DERIVED = {
+    f"{what} as {kind}": odd(f".{suffix}", make)
+    for kind, suffix in (("graph", "ann"), ("sidecar", "words"), ("columns", "cols.parquet"))
+    for what, make in (
+        *(("a pipe", os.mkfifo), ("a device", as_device), ("a folder", os.mkdir)),
+        *(("a socket", as_socket), ("a link", as_link)),
+    )
+}
+FOR_PROMISE = {
+    "no promise": at((*PUBLISHED, "ann"), 7),
+    "a promise of a huge kind": promised(kind="IVF999999999,Flat"),
+    "a promise of a negative setting": promised(knob=-1),
+    "a promise of an infinite recall": promised(recall=float("inf")),
+    "a promise of NaN": promised(target=float("nan")),
+    "a promise with an unknown field": promised(hook="os.system"),
+    "a recall of 2": at((*PUBLISHED, "recall"), 2),
+    "a recall of NaN": at((*PUBLISHED, "recall"), float("nan")),
+    "sidecars that are a list": at((*PUBLISHED, "sidecars"), ["words"]),
+    "sidecars that are a text": at((*PUBLISHED, "sidecars"), "words"),
+}
+# What is not refused as it must be.
+NOT_YET = {
+    "a promise of a setting of 2⁶²": promised(knob=2**62),
+    "a promise of a setting of 2³¹": promised(knob=2**31 - 1),
+    "a promise of a kind that is a list": promised(kind=["hnsw"]),
+    "a promise of a kind of 10,000 digits": promised(kind="IVF" + "9" * 10_000 + ",Flat"),
 }
 # What matters to who goes on with an unfinished build.
 PENDING = ("pending", "segments", 0)

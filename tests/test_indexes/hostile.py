@@ -18,6 +18,7 @@ import harm
 import numpy as np
 
 import indexes.build
+import indexes.certifying
 from indexes import Content, IndexCorrupt, IndexWriter, RetrievalError, View
 from retrieval import Searcher
 from retrieval.checking import check_index
@@ -62,10 +63,21 @@ def vectors(n, seed):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def make(folder, seed=0, *, pending=False):
+FLAT = Content(DIM, MODEL)
+# With every kind of file that can be made again.
+EVERY = Content(DIM, MODEL, kind="hnsw", recall=1.0, sidecars={"words": {"mark": "#"}})
+
+
+def words(settings, payloads):
+    """A sidecar: a line for each row."""
+    for payload in payloads:
+        yield f"{settings['mark']}{len(payload)}\n".encode()
+
+
+def make(folder, seed=0, *, pending=False, content=FLAT):
     """Two segments of eight rows, two deleted in the first; or an unfinished build of three."""
-    indexes.build.SEGMENT_ROWS = 8
-    with IndexWriter(folder, Content(DIM, MODEL)) as writer:
+    indexes.build.SEGMENT_ROWS = indexes.certifying.EXACT_BELOW = 8
+    with IndexWriter(folder, content, sidecars={"words": words}) as writer:
         for start in (0, 8):
             part = slice(start, start + 8)
             writer.add(vectors(16, seed)[part], payloads(IDS)[part])
@@ -85,6 +97,8 @@ def read(folder, verify):
         view.payload(int(position))
     for row_id in IDS:
         view.find(row_id)
+    for side in view.sidecars("words"):
+        bytes(side.data or b"")
     view.to_faiss()
 
 
@@ -95,14 +109,14 @@ def check(folder):
 
 
 def change(folder):
-    with IndexWriter(folder) as writer:
+    with IndexWriter(folder, sidecars={"words": words}) as writer:
         writer.delete("c")
         writer.upsert(vectors(2, 2), payloads("nz"))
         writer.commit()
 
 
 def begin(folder):
-    with IndexWriter(folder, Content(DIM, MODEL), overwrite=True) as writer:
+    with IndexWriter(folder, FLAT, overwrite=True) as writer:
         writer.cut(min(1, len(writer)))
 
 
@@ -111,9 +125,17 @@ USES = {
     "full": lambda folder: read(folder, "full"),
     "check": check,
     "ask": lambda folder: Searcher(folder).search("word"),
-    "resume": lambda folder: IndexWriter(folder, Content(DIM, MODEL)).close(),
+    "resume": lambda folder: IndexWriter(folder, FLAT).close(),
     "change": change,
     "begin": begin,
+}
+
+
+# Which index each table of ``harm`` is for.
+KINDS = {
+    **dict.fromkeys(("LARGE", "HOSTILE", "FOR_CHECK", "FOR_MODEL"), "whole"),
+    **dict.fromkeys(("FOR_GRAPH", "FOR_DERIVED", "FOR_PROMISE", "NOT_YET"), "every"),
+    "FOR_WRITER": "begun",
 }
 
 
@@ -177,7 +199,11 @@ def main(root):
 
     signal.signal(signal.SIGALRM, stop)
     watch = Watch()
-    templates = {"whole": make(root / "whole"), "begun": make(root / "begun", pending=True)}
+    templates = {
+        "whole": make(root / "whole"),
+        "begun": make(root / "begun", pending=True),
+        "every": make(root / "every", content=EVERY),
+    }
     other = make(root / "other", seed=9)
     seen = {
         name: use(shutil.copytree(template, root / "first" / name), watch)[0]
@@ -186,11 +212,10 @@ def main(root):
     watch.noted.clear()  # modules that are imported at their first use
     limit_memory()
     before, results = most_memory(), {}
-    for kind in ("LARGE", "HOSTILE", "FOR_CHECK", "FOR_MODEL", "FOR_WRITER"):
+    for kind, template in KINDS.items():
         for number, (name, damage) in enumerate(getattr(harm, kind).items()):
             place = root / f"{kind}-{number}"
-            template = templates["begun" if kind == "FOR_WRITER" else "whole"]
-            folder = shutil.copytree(template, place / "index")
+            folder = shutil.copytree(templates[template], place / "index")
             shutil.copytree(other, place / "other")
             damage(folder)
             errors, seconds = use(folder, watch, ("auto", "check") if kind == "LARGE" else USES)

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from hostile import DIM, IDS, MODEL, check, make, vectors
+from hostile import EVERY, FLAT, IDS, check, make, vectors, words
 
-from indexes import Content, IndexCorrupt, IndexUnfinished, IndexWriter, View
+from indexes import IndexCorrupt, IndexUnfinished, IndexWriter, View
+from indexes.segment import is_derived
 
 
 def truncate(raw, rng):
@@ -48,22 +49,42 @@ MUTATIONS = (truncate, flip, garbage, zero_page, append, delete)
 QUERIES = vectors(3, 5)
 
 
-def contents(folder):
+def contents(folder, verify="full"):
     """All that an index answers."""
-    view = View(folder, verify="full")
+    view = View(folder, verify=verify)
     scores, positions = view.search(QUERIES, len(view))
+    _, some = view.search(QUERIES, 3, where="id > 'd'")
     live = view.positions().tolist()
     return (
-        [scores.tolist(), positions.tolist(), live],
+        [scores.tolist(), positions.tolist(), some.tolist(), live],
         [view.payload(position).decode() for position in live],
         [view.find(row_id) for row_id in IDS],
         view.to_faiss().reconstruct_n(0, len(view)).tolist(),
     )
 
 
+def gone_without(folder):
+    """The same without reading every byte first, where what is damaged can be made again."""
+    sides = [
+        side.data is None or bytes(side.data) == sidecar_of(side)
+        for side in View(folder).sidecars("words")
+    ]
+    return contents(folder, "auto"), sides
+
+
+def sidecar_of(side):
+    return b"".join(words({"mark": "#"}, map(side.payload, range(side.rows))))
+
+
+def with_sidecars(folder):
+    """All that an index answers, and what stands beside its segments."""
+    sides = [bytes(side.data).decode() for side in View(folder, verify="full").sidecars("words")]
+    return contents(folder), sides
+
+
 def taken_up(folder):
     """All that an unfinished build holds."""
-    with IndexWriter(folder, Content(DIM, MODEL)) as writer:
+    with IndexWriter(folder, FLAT) as writer:
         rows = [writer.payload(position).decode() for position in range(len(writer))]
         return rows, [writer.find(row_id) for row_id in "abxyz"]
 
@@ -91,6 +112,12 @@ def put_right(folder, whole):
         (folder / name).write_bytes(raw)
 
 
+def uses_of(uses, name):
+    """The uses that a changed file is tried with."""
+    derived = name != "MANIFEST" and is_derived(name)
+    return [use for use in uses if use != "auto" or derived]
+
+
 def try_all(folder, uses, times, rng):
     """What was changed and how it was used, with what came of it."""
     whole = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -99,7 +126,7 @@ def try_all(folder, uses, times, rng):
         for mutate in MUTATIONS:
             for _ in range(times if mutate is not delete else 1):
                 changed = mutate(whole[name], rng)
-                for use in uses if changed != whole[name] else ():
+                for use in uses_of(uses, name) if changed != whole[name] else ():
                     put_right(folder, whole)
                     (folder / name).unlink()
                     if changed is not None:
@@ -114,6 +141,7 @@ def main(root, times, seed):
     kinds = (
         (make(root / "whole"), {"full": contents, "check": check}),
         (make(root / "begun", pending=True), {"resume": taken_up}),
+        (make(root / "every", content=EVERY), {"every": with_sidecars, "auto": gone_without}),
     )
     seen = [
         [*what, found]

@@ -90,27 +90,28 @@ def test_the_names_of_new_folders_are_waited_for_too(store, faults, tmp_path, pl
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_power_cut_at_any_moment_leaves_the_old_rows_or_the_new(
-    faults, tmp_path, small_segments, state
+    faults, power, tmp_path, small_segments, state, soak, record_property
 ):
     folder = tmp_path / "index"
     faults.begin(folder, state)
-    power = faults.PowerCut(folder)
-    with faults.Disk(folder, after=power.after):
-        faults.build(folder, kept=lambda rows: setattr(power, "kept", rows))
-    power.collect(acknowledged=True)
-    assert len(power.images) > 50
+    cut = power.PowerCut(folder)
+    with faults.Disk(folder, after=cut.after):
+        faults.build(folder, kept=lambda rows: setattr(cut, "kept", rows))
+    cut.collect(acknowledged=True)
+    assert len(cut.images) > 50
     problems = []
-    for number, ((image, acknowledged), kept) in enumerate(power.images.items()):
-        cut = tmp_path / "cut" / str(number)
-        cut.mkdir(parents=True)
-        for name, content in image:
-            (cut / name).write_bytes(content)
+    tried = list(cut.images.items())[:: 1 if soak else 8]
+    for number, ((image, acknowledged), kept) in enumerate(tried):
+        left = tmp_path / "left" / str(number) / "index"
+        left.parent.mkdir(parents=True)
+        power.after_the_cut(image, left)
         try:
-            faults.assert_recovers(cut, state, kept=kept, acknowledged=acknowledged)
+            faults.assert_recovers(left, state, kept=kept, acknowledged=acknowledged)
         except Exception as error:
-            problems.append(f"image {number} of {len(power.images)}: {error!r}")
-        shutil.rmtree(cut)
+            problems.append(f"image {number} of {len(tried)}: {error!r}")
+        shutil.rmtree(left.parent)
     assert problems == []
+    record_property("states after a power cut, while an index is built", len(tried))
 
 
 def full_from(at, log, kind, half):
@@ -190,8 +191,10 @@ FAILED = [
 
 
 @pytest.fixture(scope="module", params=FAILED, ids="-".join)
-def failures(request, faults, fresh_folder):
-    """A fault at the n-th operation of a build, for every n, and the files that stayed open."""
+def failures(request, faults, fresh_folder, soak):
+    """A fault at the n-th operation of a build, for every n (or every third), and the files that
+    stayed open.
+    """
     state, fault = request.param
     root = fresh_folder()
     seen, left_open = [], []
@@ -199,14 +202,14 @@ def failures(request, faults, fresh_folder):
         patch.setattr("indexes.build.SEGMENT_ROWS", 8)
         faults.begin(root / "base" / "index", state)
         patch.setattr("sys.unraisablehook", lambda args: left_open.append(str(args.exc_value)))
-        for number in range(1, 1000):
+        for number in range(1, 1000, 1 if soak else 3):
             folder = root / str(number) / "index"
             shutil.copytree(root / "base", folder.parent)
             seen.append(fail_at(number, faults, folder, state, fault))
             if seen[-1] is None:
                 break
             shutil.rmtree(folder.parent)
-    assert len(seen) > 50
+    assert len(seen) > (50 if soak else 17)
     return fault, seen[:-1], left_open
 
 
@@ -218,7 +221,7 @@ def test_after_a_failed_write_the_old_rows_answer_and_a_further_build_succeeds(f
 def test_a_failed_write_is_reported_as_what_it_is(failures):
     fault, seen, _ = failures
     errors = [failure.error for failure in seen if failure.error]
-    assert len(errors) > 40
+    assert len(errors) > 12
     message = FAULTS[fault][2]
     assert [e for e in errors if not e.startswith("IndexWriteFailed") or message not in e] == []
 
@@ -265,7 +268,7 @@ HOME = str(Path(indexes.__file__).parent)
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interruption_at_any_line_leaves_the_old_rows_or_the_new(
-    faults, tmp_path, small_segments
+    faults, tmp_path, small_segments, soak
 ):
     faults.begin(tmp_path / "base" / "index", "unfinished")
     shutil.copytree(tmp_path / "base", tmp_path / "counted")
@@ -274,7 +277,8 @@ def test_an_interruption_at_any_line_leaves_the_old_rows_or_the_new(
     rng = np.random.default_rng(1)
     visits = {line: int(rng.integers(1, n + 1)) for line, n in counted.visits.items()}
     # Every line of the room that leads, and some of the others.
-    lines = [line for at, line in enumerate(visits) if line.startswith("writer") or at % 4 == 0]
+    some = 4 if soak else 12
+    lines = [line for at, line in enumerate(visits) if line.startswith("writer") or at % some == 0]
     problems = []
     for line in lines:
         folder = tmp_path / "one" / "index"
@@ -291,20 +295,25 @@ def test_an_interruption_at_any_line_leaves_the_old_rows_or_the_new(
 
 
 @pytest.fixture(scope="module")
-def ended(fresh_folder):
-    """What ``faults.py`` saw when it ended a process at every operation of a build."""
+def ended(fresh_folder, soak):
+    """What ``faults.py`` saw when it killed a process at every operation of a build, or every
+    second.
+    """
     script = str(Path(__file__).parent / "faults.py")
     children = {}
     for state in ("nothing", "unfinished"):
-        command = [sys.executable, script, str(fresh_folder()), state]
+        command = [sys.executable, script, str(fresh_folder()), state, "1" if soak else "2"]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # it forks
         children[state] = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     return {state: json.loads(child.communicate()[0]) for state, child in children.items()}
 
 
 @pytest.mark.parametrize("state", ["nothing", "unfinished"])
-def test_a_process_that_ends_at_any_operation_leaves_the_old_rows_or_the_new(ended, state):
-    assert ended[state]["operations"] > 50
+def test_a_process_killed_at_any_operation_leaves_the_old_rows_or_the_new(
+    ended, state, record_property
+):
+    record_property("kill -9, while an index is built", ended[state]["kills"])
+    assert ended[state]["kills"] > 25
     assert ended[state]["status"] == 0  # and the last one got through
     assert ended[state]["problems"] == []
 
@@ -319,6 +328,37 @@ def small_disk(tmp_path):
         pytest.skip("a file system can only be mounted by root, and not in every container")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("verify", ["auto", "full"])
+def test_an_index_on_a_file_system_that_is_read_only_answers(store, small_disk, verify):
+    folder, rows = small_disk / "index", store.rows(5)
+    store.build(folder, rows)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    store.assert_holds(View(folder, verify=verify), rows)
+    refused = r"Read-only file system; choose a folder that you may write to"
+    with pytest.raises(IndexWriteFailed, match=refused):
+        IndexWriter(folder)
+    with pytest.raises(IndexWriteFailed, match=refused):
+        IndexWriter(small_disk / "other", store.content())
+    store.assert_holds(View(folder, verify=verify), rows)
+
+
+def test_a_file_system_that_turns_read_only_leaves_the_old_rows(faults, tmp_path):
+    """As one does after an error of its disk; where nothing can be mounted too."""
+    folder = tmp_path / "index"
+    faults.begin(folder, "published")
+    disk = faults.Disk(folder)
+
+    def strike(kind, name, half):
+        if len(disk.log) >= 12:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    disk.before = strike
+    with disk, pytest.raises(IndexWriteFailed, match="Read-only file system; choose a folder"):
+        faults.build(folder)
+    assert faults.what_answers(folder) == "old"
+    faults.assert_recovers(folder, "published")
 
 
 def write_all(store, folder, rows):

@@ -19,6 +19,9 @@ REFUSED = {
     "FOR_CHECK": {"check"},
     "FOR_MODEL": {"ask"},
     "FOR_WRITER": {"resume"},
+    "FOR_GRAPH": set(),
+    "FOR_DERIVED": {"full", "check"},
+    "FOR_PROMISE": {"auto", "full"},
 }
 
 
@@ -43,22 +46,39 @@ def test_what_is_not_hostile_is_used_in_every_way(seen):
     assert [r["errors"].keys() for r in large] == [{}.keys()] * 3
 
 
-def test_every_hostile_folder_is_refused_where_it_matters(seen):
-    hostile = {name: r for name, r in seen["results"].items() if r["kind"] != "LARGE"}
-    assert len(hostile) >= 100
+def test_every_hostile_folder_is_refused_where_it_matters(seen, record_property):
+    hostile = {name: r for name, r in seen["results"].items() if r["kind"] in REFUSED}
+    assert len(hostile) >= 140
+    record_property("hostile folders, each refused in one line or gone without", len(hostile))
     accepted = {n for n, r in hostile.items() if not REFUSED[r["kind"]] <= r["errors"].keys()}
     assert accepted == set()
 
 
-def test_a_refusal_is_one_short_line_of_ours(seen):
-    unclear = [
+def unclear(results):
+    """The refusals that are not one short line of ours."""
+    return [
         (name, use, kind, line[:200])
-        for name, result in seen["results"].items()
+        for name, result in results.items()
         for use, (kind, message, ours) in result["errors"].items()
         for line in message.split(" | ")  # of a check, which goes on
         if not ours or not line or "\n" in line or len(line) > 400
     ]
-    assert unclear == []
+
+
+def test_a_refusal_is_one_short_line_of_ours(seen):
+    assert unclear({n: r for n, r in seen["results"].items() if r["kind"] != "NOT_YET"}) == []
+
+
+@pytest.mark.xfail(strict=True, reason="the certificate of a stranger's manifest is believed")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a promise of a setting of 2⁶²", "a promise of a setting of 2³¹"),
+        *("a promise of a kind that is a list", "a promise of a kind of 10,000 digits"),
+    ],
+)
+def test_a_promise_that_nobody_could_keep_is_refused(seen, name):
+    assert unclear({name: seen["results"][name]}) == []
 
 
 def test_a_refusal_takes_no_second_of_computing_and_nothing_hangs(seen):
@@ -90,9 +110,10 @@ def test_a_manifest_that_no_reader_would_accept_is_not_published(
     store.assert_tidy(tmp_path / "index")
 
 
-# How often each of 17 files is changed in each way, and how many changes that are at least.
-TIMES, LEAST = (36, 3_000) if os.environ.get("RETRIEVAL_SOAK") == "1" else (4, 300)
+# How often each of 31 files is changed in each way, and how many changes that are at least.
+TIMES, LEAST = (20, 3_000) if os.environ.get("RETRIEVAL_SOAK") == "1" else (2, 300)
 MUTATIONS = {"truncate", "flip", "garbage", "zero_page", "append", "delete"}
+DERIVED = {"parquet", "ann", "words"}
 
 
 @pytest.fixture(scope="module")
@@ -101,19 +122,26 @@ def mutated(fresh_folder):
     return Counter(map(tuple, run("mutated.py", fresh_folder(), TIMES, 1)))
 
 
-def test_every_change_of_every_kind_of_file_is_noticed_and_the_file_named(mutated):
-    assert sum(n for (use, *_), n in mutated.items() if use in ("full", "resume")) >= LEAST
+def test_every_change_of_every_kind_of_file_is_noticed_and_the_file_named(mutated, record_property):
+    changes = sum(n for (use, *_), n in mutated.items() if use in ("full", "resume", "every"))
+    assert changes >= LEAST
     tried = {(use, kind): set() for use, kind, *_ in mutated}
     for use, kind, how, _ in mutated:
         tried[use, kind].add(how)
     kinds = {"vec", "docs", "rows", "del", "MANIFEST"}
-    assert {kind for use, kind in tried if use == "full"} >= kinds
-    assert {kind for use, kind in tried if use == "resume"} >= kinds - {"del"}
+    assert {kind for use, kind in tried if use == "full"} == kinds | {"parquet"}
+    assert {kind for use, kind in tried if use == "resume"} == kinds - {"del"}
+    assert {kind for use, kind in tried if use == "every"} == kinds | DERIVED
+    assert {kind for use, kind in tried if use == "auto"} == DERIVED
     assert all(ways == MUTATIONS for ways in tried.values())
     others = {what: n for what, n in mutated.items() if what[-1] != "noticed"}
     # What an unfinished build wrote after its last checkpoint counts for nothing; one without a
     # manifest never began; and a manifest may lack its last line end.
     torn = {("resume", kind, "append", "identical") for kind in ("vec", "docs")}
-    cut = {(use, "MANIFEST", "truncate", "identical") for use in ("full", "check", "resume")}
-    assert torn <= others.keys()
-    assert others.keys() <= torn | cut | {("resume", "MANIFEST", "delete", "another answer")}
+    uses = ("full", "check", "resume", "every")
+    cut = {(use, "MANIFEST", "truncate", "identical") for use in uses}
+    without = {("auto", kind, how, "identical") for kind in DERIVED for how in MUTATIONS}
+    assert torn | without <= others.keys()
+    allowed = torn | without | cut | {("resume", "MANIFEST", "delete", "another answer")}
+    assert others.keys() <= allowed
+    record_property("changed files, each noticed, named, or gone without", changes)

@@ -22,8 +22,11 @@ def killed(fresh_folder):
 
 
 @pytest.mark.parametrize("state", ["nothing", "published"])
-def test_a_killed_build_ends_as_an_uninterrupted_one_and_encodes_nothing_twice(killed, state):
+def test_a_killed_build_ends_as_an_uninterrupted_one_and_encodes_nothing_twice(
+    killed, state, record_property
+):
     builds = killed[state]
+    record_property("kill -9 at random moments of builds", sum(seen["kills"] for seen in builds))
     assert sum(seen["kills"] for seen in builds) >= 16  # 32 in both
     assert sum(seen["resumed"] for seen in builds) >= 5
     assert sum(seen["reads"] for seen in builds) >= 50
