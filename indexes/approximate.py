@@ -1,18 +1,19 @@
 """Search through the segments' ``.ann`` files: what they propose is scored from the vectors."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from indexes.ann import Ann, Mask, load
-from indexes.certificate import DEPTH, Certificate
+from indexes.certificate import DEPTH
 from indexes.errors import IndexCorrupt
 from indexes.exact import MARGIN, Positions, Scores, top_k
-from indexes.kinds import Kind, kind_of
+from indexes.kinds import Kind
 from indexes.layout import Vectors
+from indexes.promise import Promise
 from indexes.segment import GRAPH, Segment
 
 GROUP = 1_024  # queries that are taken through all segments together
@@ -30,19 +31,6 @@ class Plain(NamedTuple):
     vectors: Vectors
     allowed: Mask | None
     first: int
-
-
-class Promise:
-    """What a manifest says of its ``.ann`` files: their kind, and the certificate of its knob."""
-
-    def __init__(self, record: Mapping[str, Any]) -> None:
-        """ValueError for a record that cannot be."""
-        fields = dict(record)
-        name = fields.pop("kind", None)
-        if not isinstance(name, str) or (kind := kind_of(name)).factory is None:
-            raise ValueError(f"{name!r} is no kind that has files")
-        self.kind: Kind = kind
-        self.certificate = Certificate.from_json(fields)
 
 
 class Approximate:

@@ -21,6 +21,7 @@ from indexes.errors import (
     IndexWriteFailed,
 )
 from indexes.layout import VECTORS
+from indexes.promise import Promise
 
 FORMAT = 1
 NAME = "MANIFEST"
@@ -28,8 +29,7 @@ NAME = "MANIFEST"
 MAX_BYTES = 12 * 2**20
 MAX_VALUES = 500_000
 MAX_DIM = 65_536
-MAX_ROWS = 2**31
-MAX_FILE = 2**63  # bytes
+MAX_ROWS, MAX_FILE = 2**31, 2**63  # of a segment; bytes
 LONGEST_REASON = 200  # characters of an error that may quote what a stranger wrote
 OURS = re.compile(r"\d{8}-[0-9a-f]{8}")  # the names of segments
 OUR_FILES = re.compile(OURS.pattern + r"\.[a-z0-9_.]+")
@@ -125,8 +125,8 @@ def read_manifest(folder: Path) -> Manifest:
             raw = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise _no_index(folder) from None
-    cut = raw.rfind(b"\n", 0, -1)
-    text, digest, size = raw[:cut], raw[cut + 1 :].removesuffix(b"\n"), len(raw)
+    cut, size = raw.rfind(b"\n", 0, -1), len(raw)
+    text, digest = raw[:cut], raw[cut + 1 :].removesuffix(b"\n")
     del raw  # it may be large, and is copied in parsing
     if size > MAX_BYTES or hashlib.sha256(text).hexdigest().encode() != digest:
         raise IndexCorrupt(
@@ -217,11 +217,11 @@ def _content(record: Mapping[str, Any] | None) -> Content | None:
 
 
 def _check_kept(content: Content) -> None:
-    """ValueError or TypeError when what is only kept has not the type that it is given."""
+    """ValueError or TypeError when what is only kept cannot be what it is given as."""
+    _ = content.ann is None or Promise(content.ann)
     entries = [*content.schema, *content.probes]
-    typed = isinstance(content.kind, str) and isinstance(content.source, dict)
-    typed &= isinstance(content.ann, dict | None) and 0 < float(content.recall) <= 1
-    typed &= isinstance(content.sidecars, dict)
+    typed = isinstance(content.kind, str) and 0 < float(content.recall) <= 1
+    typed &= isinstance(content.source, dict) and isinstance(content.sidecars, dict)
     if not typed or not all(isinstance(text, str) for e in entries for text in {**e}.values()):
         raise ValueError("the kind, the source, the schema or the probes are of another type")
 

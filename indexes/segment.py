@@ -28,10 +28,19 @@ class Segment:
     """The files of one entry of the manifest.
 
     Opening checks every file's size and the deleted rows' hash, whatever the number of rows.
-    IndexCorrupt names the file that does not fit.
+    IndexCorrupt names the file that does not fit, FileNotFoundError one that is not there; a
+    missing derived file only if ``whole``, else it is gone without.
     """
 
-    def __init__(self, folder: Path, entry: SegmentEntry, dim: int, dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        entry: SegmentEntry,
+        dim: int,
+        dtype: str = "float32",
+        *,
+        whole: bool = False,
+    ) -> None:
         self.entry = entry
         self.rows = entry.rows
         self._folder = folder
@@ -43,6 +52,8 @@ class Segment:
             try:
                 self._derived[suffix] = self._map(suffix, entry.files[suffix].bytes)
             except (FileNotFoundError, IndexCorrupt) as error:
+                if whole and isinstance(error, FileNotFoundError):
+                    raise
                 self.go_without(suffix, str(error))
         n = entry.rows
         stored = VECTORS[dtype]

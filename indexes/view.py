@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from indexes.ann import Mask
-from indexes.approximate import Approximate, Promise
+from indexes.approximate import Approximate
 from indexes.errors import IndexCorrupt, VectorError
 from indexes.exact import Parts, Positions, Scores, gather, top_k
 from indexes.filtering import Filters, Selected
 from indexes.forks import Process
 from indexes.layout import Vectors
-from indexes.manifest import NAME, Content, Manifest, SegmentEntry, published, read_manifest
+from indexes.manifest import Content, Manifest, SegmentEntry, published, read_manifest
+from indexes.promise import Promise
 from indexes.segment import Segment
 
 if TYPE_CHECKING:
@@ -58,34 +59,28 @@ class View:
         self._bounds = np.cumsum([0, *(segment.rows for segment in self._segments)])
         self._process = Process()
         self._filters = Filters(self._segments, self.content.schema)
-        self._ann = self._approximate()
+        ann = self.content.ann  # None where every row is scored anyway
+        self._ann = Approximate(self.folder, self._segments, Promise(ann)) if ann else None
         self._parts = [(segment.vectors, segment.dead) for segment in self._segments]
 
     def _open(self) -> tuple[Manifest, Content, list[Segment]]:
         manifest = read_manifest(self.folder)
+        whole = True
         for _ in range(ATTEMPTS):
             content = published(self.folder, manifest)
             try:
-                opened = [self._opened(entry, content) for entry in content.segments]
+                opened = [self._opened(entry, content, whole) for entry in content.segments]
                 return manifest, content, opened
             except FileNotFoundError as error:
                 newer = read_manifest(self.folder)
-                if newer.generation == manifest.generation:
+                changed = newer.generation != manifest.generation
+                if not changed and not whole:
                     raise IndexCorrupt(f"{error.filename} is missing") from None
-                manifest = newer
+                manifest, whole = newer, changed
         raise IndexCorrupt(f"{self.folder} kept changing while it was opened; try again")
 
-    def _opened(self, entry: SegmentEntry, content: Content) -> Segment:
-        return Segment(self.folder, entry, content.dim, content.dtype)
-
-    def _approximate(self) -> Approximate | None:
-        """None where every row is scored anyway."""
-        if self.content.ann is None:
-            return None
-        try:
-            return Approximate(self.folder, self._segments, Promise(self.content.ann))
-        except ValueError as error:
-            raise IndexCorrupt(f"{self.folder / NAME} is damaged: {error}") from None
+    def _opened(self, entry: SegmentEntry, content: Content, whole: bool) -> Segment:
+        return Segment(self.folder, entry, content.dim, content.dtype, whole=whole)
 
     def __len__(self) -> int:
         """How many rows are live."""

@@ -1,7 +1,8 @@
 """The one writer of an index folder: it builds, changes and compacts, each in one commit."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class IndexWriter:
     ) -> None:
         self.folder = Path(folder)
         self._sidecars = sidecars or {}
-        self.torn = False  # an add was cut short: only the last checkpoint can be trusted
+        self.torn = False  # a write failed: only the last checkpoint can be trusted
         self._build: Build | None = None
         self._changes = content is None
 
@@ -88,10 +89,20 @@ class IndexWriter:
     @property
     def _rows(self) -> Build:
         if self._build is None or self.torn:
-            raise ValueError(
-                "this writer is closed, or failed in the middle of a row; open another"
-            )
+            raise ValueError("this writer is closed, or could not write before; open another")
         return self._build
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Nothing more is written after the disk refused once: a lost page is reported only once,
+        and waiting for the same file again would seem to succeed.
+        """
+        try:
+            with refusals(self.folder):
+                yield
+        except IndexWriteFailed:
+            self.torn = True
+            raise
 
     def __len__(self) -> int:
         """How many rows the build holds; of a change, those that it adds."""
@@ -129,7 +140,7 @@ class IndexWriter:
         """Delete the rows with these ids; how many there were."""
         build, count = self._rows, 0
         for row_id in ids:
-            with refusals(self.folder):  # to look for a row may write those before it
+            with self._disk():  # to look for a row may write those before it
                 place, position = self.standing.find(row_id), build.find(row_id)
             if place is not None:
                 self.standing.kill(place)
@@ -146,14 +157,14 @@ class IndexWriter:
         """Make every row of a build so far survive; ``changes`` are fields of the content, such as
         source.
         """
-        with refusals(self.folder):
+        with self._disk():
             segments = self._rows.checkpoint()
             self.content = replace(self.content, segments=segments, **changes)
             self._session.write(replace(self._session.manifest, pending=self.content))
 
     def cut(self, rows: int) -> None:
         """Keep the first ``rows`` rows of the unfinished build and forget the others."""
-        with refusals(self.folder):
+        with self._disk():
             segments = self._rows.checkpoint()
             self._rows.abandon()
             kept: list[SegmentEntry] = []
@@ -179,7 +190,7 @@ class IndexWriter:
         stands on it. ``changes`` are fields of the content. Where changes have piled up segments
         or deleted rows they are compacted, in a commit of its own.
         """
-        with refusals(self.folder):
+        with self._disk():
             generation = self._session.manifest.generation + 1
             segments = (*self.standing.entries(generation), *self._rows.close(generation))
             content = replace(self.content, segments=segments, **changes)

@@ -41,7 +41,7 @@ class TextEncoder(Protocol):
         """Unit rows float32 [n, dim]."""
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Where each token begins and ends in the text, in characters."""
+        """Where each token begins and ends in the text, in characters; only to cut passages."""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from indexes.manifest import Content
 from retrieval.cutting import Span, TokenizedText, sentences, windows
 from retrieval.documents import Document
 from retrieval.encoding import TextEncoder
+from retrieval.errors import ModelError
 from retrieval.read_ahead import ReadAhead
 
 LOOKED_AT = 1_000  # documents that ``auto`` decides by
@@ -57,6 +58,12 @@ class Cutter:
     """Cuts documents for an encoder so that it reads all of every passage, title and all."""
 
     def __init__(self, encoder: TextEncoder, passages: Passages) -> None:
+        """ModelError where the encoder cannot tell where its tokens begin and end."""
+        if passages.kind != "none" and not _can_be_cut_for(encoder):
+            raise ModelError(
+                f"{type(encoder).__name__} has no offsets(text), by which documents are cut into "
+                "passages; give it one, or pass passages='none'"
+            )
         self.passages = passages
         self._encoder = encoder
         self._cut = KINDS[passages.kind]
@@ -139,6 +146,10 @@ class Cutter:
         return kept
 
 
+def _can_be_cut_for(encoder: TextEncoder) -> bool:
+    return callable(getattr(encoder, "offsets", None))
+
+
 class Looked(NamedTuple):
     """How many documents ``auto`` looked at, and how many of them would lose text."""
 
@@ -148,8 +159,10 @@ class Looked(NamedTuple):
 
 def choose(asked: Passages, encoder: TextEncoder, documents: ReadAhead) -> tuple[Cutter, Looked]:
     """What cuts the documents: as asked; ``auto`` cuts windows where more than :data:`SHARE` of the
-    first documents would lose text.
+    first documents would lose text, and nothing for an encoder without offsets.
     """
+    if asked.kind == "auto" and not _can_be_cut_for(encoder):
+        asked = Passages("none")
     if asked.kind != "auto":
         return Cutter(encoder, asked), Looked()
     windowed = Cutter(encoder, Passages("window"))

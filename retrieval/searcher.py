@@ -48,7 +48,7 @@ class Searcher:
         self._encoders = {} if encoder is None else {encoder.fingerprint: encoder}
         self._computing = {"device": device, "dtype": dtype}
         self._runtime = runtime
-        self._loading = threading.Lock()
+        self._loading, self._refreshing = threading.Lock(), threading.Lock()
         self._generators: dict[str, Any] = {}
         self._check_encoder(self._view)
 
@@ -66,11 +66,12 @@ class Searcher:
         """Move to what has been committed since; False where nothing has. Searches that run keep
         what they began with. Errors are those of opening.
         """
-        if read_manifest(self._view.folder).generation == self._view.manifest.generation:
-            return False
-        view = View(self._view.folder, verify=self._verify)
-        self._check_encoder(view)
-        self._view, self._ranker = view, Ranker(view)
+        with self._refreshing:
+            if read_manifest(self._view.folder).generation == self._view.manifest.generation:
+                return False
+            view = View(self._view.folder, verify=self._verify)
+            self._check_encoder(view)
+            self._view, self._ranker = view, Ranker(view)
         return True
 
     @property
@@ -146,10 +147,7 @@ class Searcher:
         return find(ranker, questions, vectors, k, **how)
 
     def search_vectors(
-        self,
-        vectors: Vectors,
-        k: int = DEFAULT_K,
-        **how: Unpack[Finding],
+        self, vectors: Vectors, k: int = DEFAULT_K, **how: Unpack[Finding]
     ) -> list[list[Hit]]:
         """The documents nearest to each row of float32 [n, dim], of any length but zero.
 

@@ -27,7 +27,7 @@ def excerpt(line: str, question: str, length: int) -> Excerpt:
     first, last = _densest(spans, [match.group().casefold() for match in words], length - 2)
     start, end = _around(line, first, last, length)
     left, right = "…" * (start > 0), "…" * (end < len(line))
-    part = line[start:end]
+    part = line[start:end].rstrip()
     moved = len(left) - start
     marked = [(a + moved, b + moved) for a, b in spans if start <= a and b <= start + len(part)]
     return Excerpt(f"{left}{part}{right}", marked)
@@ -54,7 +54,8 @@ def _around(line: str, first: int, last: int, length: int) -> Span:
     if last < length:
         start = 0
     else:
-        start = max(0, first - max(0, length - 2 - (last - first)) // 2)
+        before = max(0, length - 2 - (last - first)) // 2
+        start = max(0, min(first - before, len(line) - length + 1))
         space = line.find(" ", max(0, start - 1), first)
         start = start if space < 0 else space + 1
     end = start + length - 1 - (start > 0)

@@ -193,9 +193,6 @@ FOR_PROMISE = {
     "a recall of NaN": at((*PUBLISHED, "recall"), float("nan")),
     "sidecars that are a list": at((*PUBLISHED, "sidecars"), ["words"]),
     "sidecars that are a text": at((*PUBLISHED, "sidecars"), "words"),
-}
-# What is not refused as it must be.
-NOT_YET = {
     "a promise of a setting of 2⁶²": promised(knob=2**62),
     "a promise of a setting of 2³¹": promised(knob=2**31 - 1),
     "a promise of a kind that is a list": promised(kind=["hnsw"]),

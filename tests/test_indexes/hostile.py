@@ -134,7 +134,7 @@ USES = {
 # Which index each table of ``harm`` is for.
 KINDS = {
     **dict.fromkeys(("LARGE", "HOSTILE", "FOR_CHECK", "FOR_MODEL"), "whole"),
-    **dict.fromkeys(("FOR_GRAPH", "FOR_DERIVED", "FOR_PROMISE", "NOT_YET"), "every"),
+    **dict.fromkeys(("FOR_GRAPH", "FOR_DERIVED", "FOR_PROMISE"), "every"),
     "FOR_WRITER": "begun",
 }
 

@@ -1,6 +1,7 @@
 """Adding to an index that is there, deleting from it, compacting it."""
 
 import errno
+import json
 import os
 
 import numpy as np
@@ -134,6 +135,28 @@ def test_compacting_leaves_the_live_rows_in_one_segment(small, store, tmp_path):
     assert sum(entry.dead for entry in segments) == 0
     assert len(segments) == 1
     store.assert_tidy(tmp_path / "index")
+
+
+@pytest.mark.parametrize("flavour", ["flat", "hnsw"])
+def test_a_reader_from_before_a_compaction_goes_on(changes, monkeypatch, tmp_path, flavour):
+    changes.make_small(flavour, monkeypatch.setattr)
+    folder, course = tmp_path / "index", changes.Course(5, flavour)
+    course.run(folder)
+    view, old = View(folder), {path.name for path in folder.glob("0*")}
+    rows = [b'{"id": "%s", "n": 99}' % i.encode() for i in changes.IDS]
+    with IndexWriter(folder, sidecars={"words": changes.words}) as writer:
+        writer.upsert(np.stack([*map(changes.vector, rows)]), rows)
+        writer.delete(["a"])
+        writer.commit()
+        writer.compact()
+    assert old.isdisjoint(path.name for path in folder.iterdir())  # its files are gone
+    positions = view.positions()
+    payloads = [view.payload(int(at)).removesuffix(b"\n") for at in positions]
+    assert sorted(payloads) == sorted(course.states[-1].values())
+    assert (view.vectors(positions) == [*map(changes.vector, payloads)]).all()
+    changes.check_what_can_be_made_again(view)  # what it opens only now, too
+    assert all(view.find(json.loads(payload)["id"]) is not None for payload in payloads)
+    assert len(View(folder, verify="full")) == len(changes.IDS) - 1
 
 
 def test_a_commit_stands_where_compaction_fails(store, faults, tmp_path, caplog, monkeypatch):

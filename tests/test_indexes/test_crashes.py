@@ -134,16 +134,7 @@ def test_a_wait_that_fails_is_never_acknowledged(
     record_property(f"waits for the disk that failed, a {given[0]} index", tried)
 
 
-ONCE = pytest.mark.xfail(strict=True, reason="a second commit waits for the same file again")
-
-
-@pytest.mark.parametrize(
-    "suffix",
-    [
-        *(pytest.param("vec", marks=ONCE), pytest.param("docs", marks=ONCE)),
-        *("rows", "del", "cols.parquet", "MANIFEST.tmp"),
-    ],
-)
+@pytest.mark.parametrize("suffix", ["vec", "docs", "rows", "del", "cols.parquet", "MANIFEST.tmp"])
 def test_what_could_not_be_waited_for_is_not_waited_for_again(faults, tmp_path, suffix):
     """The disk may have dropped it, and says so only once."""
     folder, lost = tmp_path / "index", set()

@@ -66,19 +66,7 @@ def unclear(results):
 
 
 def test_a_refusal_is_one_short_line_of_ours(seen):
-    assert unclear({n: r for n, r in seen["results"].items() if r["kind"] != "NOT_YET"}) == []
-
-
-@pytest.mark.xfail(strict=True, reason="the certificate of a stranger's manifest is believed")
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("a promise of a setting of 2⁶²", "a promise of a setting of 2³¹"),
-        *("a promise of a kind that is a list", "a promise of a kind of 10,000 digits"),
-    ],
-)
-def test_a_promise_that_nobody_could_keep_is_refused(seen, name):
-    assert unclear({name: seen["results"][name]}) == []
+    assert unclear(seen["results"]) == []
 
 
 def test_a_refusal_takes_no_second_of_computing_and_nothing_hangs(seen):

@@ -62,7 +62,6 @@ def replace_all(folder, store, seed):
         writer.commit()
 
 
-@pytest.mark.xfail(strict=True, reason="the last of two that refresh at once may be the older one")
 def test_a_searcher_that_two_threads_refresh_does_not_go_back(store, tmp_path, monkeypatch):
     replace_all(tmp_path / "index", store, 0)
     searcher = Searcher(tmp_path / "index", encoder=Encoder())
@@ -91,7 +90,6 @@ def test_a_searcher_that_two_threads_refresh_does_not_go_back(store, tmp_path, m
     assert (searcher._view.vectors(np.arange(4)) == newest.vectors).all()
 
 
-@pytest.mark.xfail(strict=True, reason="a derived file that a commit removed is taken for damaged")
 def test_a_reader_that_opens_while_derived_files_go_sees_the_new_ones(
     store, tmp_path, monkeypatch, caplog
 ):

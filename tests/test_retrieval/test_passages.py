@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from indexes import IndexCorrupt, IndexUnfinished, View, WhereError, read_manifest
-from retrieval import CorpusError, Document, QueryError, Searcher, build_index
+from retrieval import CorpusError, Document, ModelError, QueryError, Searcher, build_index
 from retrieval.changing import change_index, delete_rows, reencode
+from retrieval.cli.excerpt import excerpt
 from retrieval.hits import document as stored
 from retrieval.parents import whole, whole_documents
 from retrieval.passages import LETTER, Cutter, Passages, recorded
@@ -226,6 +227,30 @@ def test_a_passage_never_takes_the_place_of_another_document(folder, bag, order,
         change_index([second], folder, encoder=bag, on_duplicate=rule)
     assert held(folder) == before
     build_index(TWO, folder, encoder=bag, passages="none", overwrite=True)
+
+
+def test_a_document_with_the_name_of_a_passage_stands_for_itself(folder, bag):
+    given = [long("a", 5), Document("a#0", "own words"), long("b", 30)]
+    build_index(given, folder, encoder=bag, passages=HOW)
+    assert list(whole_documents(View(folder))) == given
+    assert change_index(given, folder, encoder=bag).unchanged == 3
+    with pytest.raises(CorpusError, match="the id 'a#0' is that of a passage of the document 'a'"):
+        change_index([long("a", 30)], folder, encoder=bag)
+    assert delete_rows(folder, ["a"]) == 1
+    same_as_fresh(folder, given[1:], bag)
+    assert delete_rows(folder, ["a#0"]) == 1
+    same_as_fresh(folder, given[2:], bag)
+
+
+def test_an_encoder_that_knows_no_tokens_encodes_whole_documents(folder, bag):
+    class Plain:
+        dim, max_length, fingerprint = bag.dim, bag.max_length, bag.fingerprint
+        encode_document, encode_query = bag.encode_document, bag.encode_query
+
+    with pytest.raises(ModelError, match=r"Plain has no offsets\(text\), by which"):
+        build_index([long("a", 30)], folder, encoder=Plain(), passages="window")
+    build_index([long("a", 30)], folder, encoder=Plain())
+    assert [hit.id for hit in Searcher(folder, encoder=Plain()).search("word", 5)] == ["a"]
 
 
 @pytest.fixture
@@ -473,3 +498,26 @@ def test_a_table_shows_the_part_with_the_words_of_the_question(cli, tmp_path, mo
     for word in ("the", "red", "fox"):
         assert f"\x1b[1m{word}\x1b[0m" in out
     assert out.count("…") == 2
+
+
+FILLER = "some words that fill the line "
+
+
+@pytest.mark.parametrize(
+    ("line", "shown", "marked"),
+    [
+        ("a red fox", "a red fox", ["red", "fox"]),
+        (FILLER * 9 + "a red fox", "…that fill the line a red fox", ["red", "fox"]),
+        ("red " + FILLER * 9, "red some words that fill the l…", ["red"]),
+        (FILLER * 9, "some words that fill the line…", []),
+        # Both words are better than one, and a rare one than a common one.
+        (f"red {FILLER * 5}red fox {FILLER}", "…the line red fox some words t…", ["red", "fox"]),
+        (f"red red red {FILLER * 5}fox {FILLER}", "…the line fox some words that…", ["fox"]),
+        ("雪" + FILLER * 9, "雪some words that fill the line…", ["雪"]),
+    ],
+)
+def test_an_excerpt_is_the_part_with_most_words_of_the_question(line, shown, marked):
+    part, spans = excerpt(line, "Red FOX 雪?", 31)
+    assert part == shown
+    assert len(part) <= 31
+    assert [part[start:end] for start, end in spans] == marked
