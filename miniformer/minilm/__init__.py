@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from miniformer.minilm.cross_encoder import CrossEncoder
+    from miniformer.minilm.inference import FusedSentenceTransformer
     from miniformer.minilm.mini_lm_model import MiniLMModel, SentenceTransformer, cosine_similarity
     from miniformer.minilm.model_components import (
         AttentionOutput,
@@ -13,13 +15,17 @@ if TYPE_CHECKING:
         TransformerLayer,
     )
     from miniformer.minilm.model_loader import load_pretrained_weights
+    from miniformer.minilm.numpy_encoder import NumpyEncoder
     from miniformer.minilm.tokenizer import MiniLMTokenizer
 
 _HOMES = {
     "AttentionOutput": "model_components",
+    "CrossEncoder": "cross_encoder",
     "Embeddings": "model_components",
+    "FusedSentenceTransformer": "inference",
     "MiniLMModel": "mini_lm_model",
     "MiniLMTokenizer": "tokenizer",
+    "NumpyEncoder": "numpy_encoder",
     "SelfAttention": "model_components",
     "SentenceTransformer": "mini_lm_model",
     "TransformerEncoder": "model_components",
@@ -29,9 +35,12 @@ _HOMES = {
 }
 __all__ = [
     "AttentionOutput",
+    "CrossEncoder",
     "Embeddings",
+    "FusedSentenceTransformer",
     "MiniLMModel",
     "MiniLMTokenizer",
+    "NumpyEncoder",
     "SelfAttention",
     "SentenceTransformer",
     "TransformerEncoder",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from miniformer.minilm.folder import IGNORED, SentenceSpec, misfits, our_name, read_json, read_spec
 from miniformer.minilm.mini_lm_model import MiniLMModel, SentenceTransformer
 from miniformer.minilm.pair_tokenizer import PairRow, PairTokenizer, pad_pairs
-from miniformer.minilm.saving import TOKENIZER_FILES, _write_json, _write_tensors
+from miniformer.minilm.saving import TOKENIZER_FILES, write_json, write_tensors
 from miniformer.model.dropout import Dropout
 from miniformer.weights import find_model, weights_file
 
@@ -176,14 +176,14 @@ def save_cross_encoder(
     ``tokenizer_from`` and say the model's own length.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tensors(folder, model)
+    write_tensors(folder, model)
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             (folder / name).write_bytes((tokenizer_from / name).read_bytes())
     stated = folder / "tokenizer_config.json"
     described: dict[str, Any] = json.loads(stated.read_bytes()) if stated.is_file() else {}
-    _write_json(stated, {**described, "model_max_length": model.bert.max_length})
+    write_json(stated, {**described, "model_max_length": model.bert.max_length})
     if spec.do_lower_case:
-        _write_json(folder / "sentence_bert_config.json", {"do_lower_case": True})
+        write_json(folder / "sentence_bert_config.json", {"do_lower_case": True})
     layers = len(model.bert.encoder.layer)
-    _write_json(folder / "config.json", {**spec.body, **DESCRIBED, "num_hidden_layers": layers})
+    write_json(folder / "config.json", {**spec.body, **DESCRIBED, "num_hidden_layers": layers})

@@ -34,28 +34,28 @@ def save_sentence_transformer(
     paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(modules[1:], start=1))]
     for path, dense in zip(paths[2:], model.dense, strict=False):
         _write_dense(cast(Dense, dense), folder / path)
-    _write_tensors(folder, model.model)
+    write_tensors(folder, model.model)
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file() and tokenizer_from.resolve() != folder.resolve():
             shutil.copyfile(tokenizer_from / name, folder / name)
     width = spec.body["hidden_size"]
     pooling = {"word_embedding_dimension": width, FLAG_OF_POOLING[model.pooling]: True}
-    _write_json(folder / "1_Pooling/config.json", pooling)
+    write_json(folder / "1_Pooling/config.json", pooling)
     settings = {"max_seq_length": model.model.max_length, "do_lower_case": spec.do_lower_case}
-    _write_json(folder / "sentence_bert_config.json", settings)
+    write_json(folder / "sentence_bert_config.json", settings)
     prompts = {
         "prompts": dict(spec.prompts),
         "default_prompt_name": spec.default_prompt,
         "similarity_fn_name": "cosine",
     }
-    _write_json(folder / "config_sentence_transformers.json", prompts)
+    write_json(folder / "config_sentence_transformers.json", prompts)
     listed = [
         {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for n, (kind, path) in enumerate(zip(modules, paths, strict=True))
     ]
-    _write_json(folder / "modules.json", listed)
+    write_json(folder / "modules.json", listed)
     layers = len(model.model.encoder.layer)
-    _write_json(folder / "config.json", {**spec.body, "num_hidden_layers": layers})
+    write_json(folder / "config.json", {**spec.body, "num_hidden_layers": layers})
 
 
 def _write_dense(dense: Dense, folder: Path) -> None:
@@ -66,11 +66,12 @@ def _write_dense(dense: Dense, folder: Path) -> None:
         "bias": dense.spec.bias,
         "activation_function": f"torch.nn.modules.activation.{dense.spec.activation}",
     }
-    _write_tensors(folder, dense)
-    _write_json(folder / "config.json", described)
+    write_tensors(folder, dense)
+    write_json(folder / "config.json", described)
 
 
-def _write_tensors(folder: Path, module: nn.Module) -> None:
+def write_tensors(folder: Path, module: nn.Module) -> None:
+    """Replace ``model.safetensors`` of a folder by the module's tensors, in float32."""
     tensors: Mapping[str, Tensor] = {
         name: tensor.detach().float().cpu().contiguous()
         for name, tensor in module.state_dict().items()
@@ -80,7 +81,8 @@ def _write_tensors(folder: Path, module: nn.Module) -> None:
     os.replace(fresh, folder / "model.safetensors")
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Replace a file of a folder, which is made where it is missing, in one step."""
     path.parent.mkdir(exist_ok=True)
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
