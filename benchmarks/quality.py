@@ -29,7 +29,7 @@ def main() -> None:
                 report = build_index(
                     judged.corpus, folder, dtype=dtype, lexical=False, passages="none"
                 )
-                with Searcher(folder, dtype=dtype, lexical=False, passages="none") as searcher:
+                with Searcher(folder, dtype=dtype) as searcher:
                     run = search_all(searcher, judged.queries, k=100)
                     used = searcher.content.model["dtype"]
             found = means(run, judged.qrels, DEFAULT_METRICS)

@@ -96,7 +96,8 @@ def search_all(
     searcher: BatchSearcher, queries: Mapping[str, str], k: int = DEPTH, **how: Any
 ) -> dict[str, dict[str, float]]:
     """A run: for every question the ids of the ``k`` best documents, and scores that fall with
-    their ranks. ``how`` goes to ``search_batch``.
+    their ranks; a passage counts as its document, which judgments name. ``how`` goes to
+    ``search_batch``.
     """
     run = {}
     for asked in windows(queries.items()):
@@ -113,9 +114,9 @@ def _falling(hits: Iterable[Hit]) -> dict[str, float]:
     scores: dict[str, float] = {}
     last, lowest = np.float32(np.inf), np.float32(-np.inf)
     for hit in hits:
-        if hit.id not in scores:
+        if hit.document_id not in scores:
             last = min(np.float32(hit.score), np.nextafter(last, lowest))
-            scores[hit.id] = float(last)
+            scores[hit.document_id] = float(last)
     return scores
 
 

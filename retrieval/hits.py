@@ -10,7 +10,7 @@ from indexes.errors import IndexCorrupt
 from indexes.view import View
 from retrieval.documents import Document, Hit
 from retrieval.encoding import Vectors
-from retrieval.ranking import Ranker, Row
+from retrieval.ranking import LOWEST, Ranker, Row
 from retrieval.schema import restore
 
 DEEPER = 4  # times as many rows are looked at where those of a few documents fill the first ones
@@ -47,20 +47,17 @@ def found(
     """The hits of each row of float32 [n, dim], best first; see :class:`Finding`. ``questions`` are
     what the vectors were made of, None where that was not words.
     """
-    least = -2.0 if min_score is None else min_score
+    least = LOWEST if min_score is None else min_score
     hits: dict[int, list[Hit]] = {}
     vectors = np.asarray(vectors)
     wanted, depth = list(range(len(vectors))), k
     while True:
         asked = None if questions is None else [questions[query] for query in wanted]
-        found = ranker.search(asked, vectors[wanted], depth, **how)
+        found = ranker.search(asked, vectors[wanted], depth, least=least, **how)
         short = []
         for query, rows in zip(wanted, found, strict=True):
-            near = [row for row in rows if row.score >= least]
-            hits[query] = ranked(ranker.view, near, k, group=group)
-            falling = bool(rows) and not rows[0].scores  # then those behind are too low as well
-            enough = len(rows) < depth or (falling and len(near) < len(rows))
-            if len(hits[query]) < k and not enough:
+            hits[query] = ranked(ranker.view, rows, k, group=group)
+            if len(hits[query]) < k and len(rows) == depth:
                 short.append(query)
         if not short or depth >= len(ranker.view):
             return [hits[query] for query in range(len(vectors))]

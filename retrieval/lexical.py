@@ -4,7 +4,8 @@ score = Σ idf · tf / (tf + k1 · (1 − b + b · length / mean length))
 idf = ln(1 + (N − n + ½) / (n + ½))
 
 over the terms of the question, one that is repeated as often as it is. N, n and the mean length are
-those of all segments together, deleted rows counted until a compaction takes them away.
+those of all segments together. Deleted rows count until a compaction takes them away, as in Lucene:
+their postings are never rewritten, and what they add to N and n shifts idf by little.
 """
 
 from collections import Counter
@@ -13,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from indexes.errors import IndexCorrupt
 from indexes.view import View
-from retrieval.analysis import terms
+from retrieval.analysis import DEFAULT_LANGUAGE, LANGUAGES, terms
 from retrieval.postings import Held, Postings, postings
 from retrieval.sidecars import LEXICAL, texts_of
 
@@ -44,14 +46,21 @@ class Lexical:
 
     @classmethod
     def of(cls, view: View) -> "Lexical":
-        """That of a view; postings that are missing are made from the documents, in memory."""
-        language = view.content.sidecars.get(LEXICAL, {}).get("language", "english")
+        """That of a view; postings that are missing, or of another language than the index says,
+        are made from the documents, in memory. IndexCorrupt where it says no known language.
+        """
+        language = view.content.sidecars.get(LEXICAL, {}).get("language", DEFAULT_LANGUAGE)
+        if language not in LANGUAGES:
+            raise IndexCorrupt(
+                f"{view.folder}: postings in {language!r}, which is no known language"
+            )
         segments, live = [], [np.zeros(0, bool)]
         for data, rows, dead, payload in view.sidecars(LEXICAL):
-            if data is None:
+            held = None if data is None else Postings(data, rows)
+            if held is None or held.language != language:
                 texts = texts_of(payload(row) for row in range(rows))
-                data = b"".join(postings(texts, language))
-            segments.append(Postings(data, rows))
+                held = Postings(b"".join(postings(texts, language)), rows)
+            segments.append(held)
             live.append(np.ones(rows, bool) if dead is None else ~dead)
         return cls(segments, np.concatenate(live))
 

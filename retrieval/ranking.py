@@ -1,7 +1,8 @@
 """The ways to rank the rows of a view: by cosine, by BM25, or by both."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ MODES = ("auto", "dense", "lexical", "hybrid")
 CANDIDATES = 100  # rows of each ranking that are fused, at least
 DENSE = 0.6  # the weight of the cosine in a fusion, BM25 has the rest; see benchmarks/RESULTS.md
 LEAST_SPREAD = 0.05  # of cosines: among a few rows that are all alike they tell nothing
+LOWEST = -2.0  # lower than any cosine
+AT_ONCE = 4_096  # rows whose cosines are computed together
 SAMPLE = 2_048  # rows that tell how the cosines to a question are spread
 
 
@@ -46,26 +49,30 @@ class Ranker:
         where: Any = None,
         exact: bool = False,
         mode: str = "auto",
+        least: float = LOWEST,
     ) -> list[list[Row]]:
-        """The ``depth`` best rows for each question, best first. ``auto`` is hybrid where the index
-        has postings and there are questions, else dense. QueryError for a mode that cannot be.
+        """The ``depth`` best rows for each question, best first; fewer only where no others have a
+        cosine of ``least`` or more. ``auto`` is hybrid where the index has postings and there are
+        questions, else dense. QueryError for a mode that cannot be.
         """
         chosen = self._mode(mode, questions)
         if chosen == "dense" or questions is None or not len(self.view):
             found = self.view.search(vectors, depth, where=where, exact=exact)
-            return [_plain(*line) for line in zip(*found, strict=True)]
+            lines = [_plain(*line) for line in zip(*found, strict=True)]
+            return [[row for row in line if row.score >= least] for line in lines]
         self.loaded()
         allowed = None if where is None else self.view.mask(where)
         if chosen == "lexical":
-            ranked = [self.loaded().search(question, depth, allowed) for question in questions]
             return [
-                self._rows(vector, places, {"lexical": scores})
-                for vector, (scores, places) in zip(vectors, ranked, strict=True)
+                list(islice(self._worded(question, vector, depth, allowed, least), depth))
+                for question, vector in zip(questions, vectors, strict=True)
             ]
+        # Rows of a high enough cosine begin the ranking by cosine: where fewer than ``depth`` are
+        # among its first, there are no others.
         deep = max(depth, CANDIDATES)
         near = self.view.search(vectors, deep, where=where, exact=exact)[1]
         return [
-            self._fused(question, vector, places, deep, allowed)[:depth]
+            self._fused(question, vector, places, deep, allowed, least)[:depth]
             for question, vector, places in zip(questions, vectors, near, strict=True)
         ]
 
@@ -90,8 +97,19 @@ class Ranker:
                 self._lexical = Lexical.of(self.view)
             return self._lexical
 
+    def _worded(
+        self, question: str, vector: Vectors, depth: int, allowed: Any, least: float
+    ) -> Iterator[Row]:
+        """Rows by BM25, those of a lower cosine than ``least`` left out."""
+        k = depth if least <= LOWEST else len(self.view)
+        scores, places = self.loaded().search(question, k, allowed)
+        for first in range(0, len(places), AT_ONCE):
+            block = slice(first, first + AT_ONCE)
+            rows = self._rows(vector, places[block], {"lexical": scores[block]})
+            yield from (row for row in rows if row.score >= least)
+
     def _fused(
-        self, question: str, vector: Vectors, near: Any, depth: int, allowed: Any
+        self, question: str, vector: Vectors, near: Any, depth: int, allowed: Any, least: float
     ) -> list[Row]:
         """The rows that either ranking brings, by the sum of their two scores. Each is measured in
         standard deviations of that score over the collection, so that neither outweighs the other
@@ -109,7 +127,9 @@ class Ranker:
         sums += (1 - DENSE) * (every[places] - every.mean()) / words
         order = np.lexsort((places, -sums))
         return [
-            rows[at]._replace(scores={**rows[at].scores, "fused": float(sums[at])}) for at in order
+            rows[at]._replace(scores={**rows[at].scores, "fused": float(sums[at])})
+            for at in order
+            if rows[at].score >= least
         ]
 
     def _sampled(self) -> Vectors:

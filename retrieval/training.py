@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,8 @@ def mine_negatives(folder: Path, examples: Sequence["Example"], count: int) -> l
     """The same examples with ``count`` hard negatives each: of all positives, those that an index
     of this model ranks highest for the query, without its own positives and what is as good.
 
-    An example with too few takes the next positives of the file.
+    An example with too few takes the next positives of the file; ValueError where there are not
+    enough of them.
     """
     positives = list(dict.fromkeys(example.texts[1] for example in examples))
     known: dict[str, set[str]] = {}
@@ -105,8 +107,13 @@ def mine_negatives(folder: Path, examples: Sequence["Example"], count: int) -> l
         own = next((hit.score for hit in found[query] if hit.text == positive), 1.0)
         hard = [h.text for h in found[query] if h.score < TOO_SIMILAR * own]
         hard = [text for text in hard if text not in known[query]][:count]
-        spare = (text for text in positives if text not in known[query] and text not in hard)
-        while len(hard) < count:
-            hard.append(next(spare))
+        taken = known[query].union(hard)
+        spare = (text for text in positives if text not in taken)
+        hard += islice(spare, count - len(hard))
+        if len(hard) < count:
+            raise ValueError(
+                f"{count} hard negatives are asked for, but only {len(hard)} of {len(positives)} "
+                f"passages do not answer {query[:60]!r}; bring more passages, or ask for fewer"
+            )
         mined.append(replace(example, texts=(query, positive, *hard)))
     return mined

@@ -76,6 +76,19 @@ def test_a_missing_part_of_a_beir_folder_is_named(beir, name):
         read_beir(beir)
 
 
+@pytest.mark.parametrize("group", [True, False])
+def test_passages_are_judged_as_their_documents(beir, tmp_path, bag_class, group):
+    bag = bag_class(max_length=4)
+    corpus = [{"_id": f"d{n}", "text": f"{word} " * 9} for n, word in enumerate(FRUIT)]
+    (beir / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
+    build_index(beir / "corpus.jsonl", tmp_path / "cut", encoder=bag, passages="window")
+    with Searcher(tmp_path / "cut", encoder=bag) as searcher:
+        assert all("#" in document.id for document in searcher.documents())
+        found = evaluate(searcher, beir, ["recall@10"], group=group)
+    assert set(found.run["q0"]) == {f"d{n}" for n in range(10)}
+    assert found["recall@10"].value == 1
+
+
 def test_an_evaluation_is_the_metrics_of_what_the_searcher_ranks(beir, over):
     metrics = ["ndcg@10", "mrr@10", "recall@1", "judged@5"]
     found = evaluate(over, beir, metrics)

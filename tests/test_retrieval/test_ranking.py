@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from indexes import View
 from retrieval import Document, QueryError, Searcher, build_index, change_index
 from retrieval.changing import delete_rows, reencode
 from retrieval.lexical import Lexical
-from retrieval.ranking import DENSE
+from retrieval.postings import postings
+from retrieval.ranking import CANDIDATES, DENSE
+from retrieval.sidecars import texts_of
 
 DOCUMENTS = [
     Document(str(n), f"word{n % 17} word{n % 5} word{n}", f"title{n % 3}", {"n": n})
@@ -88,6 +91,25 @@ def test_filters_hold_in_every_mode(open_searcher, mode):
         assert hit.score >= least
 
 
+@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
+@pytest.mark.parametrize("k", [3, 50])
+def test_min_score_leaves_the_best_of_the_others_and_looks_no_deeper(
+    open_searcher, mode, k, monkeypatch
+):
+    everything = open_searcher.search("word3 word20", 240, mode=mode)
+    depths, search = [], type(open_searcher._view).search
+
+    def spied(view, vectors, k, **how):
+        depths.append(k)
+        return search(view, vectors, k, **how)
+
+    monkeypatch.setattr(type(open_searcher._view), "search", spied)
+    for least in (-1, 0.05, 0.4, 0.99, 1.1):
+        hits = open_searcher.search("word3 word20", k, mode=mode, min_score=least)
+        assert [hit.id for hit in hits] == [h.id for h in everything if h.score >= least][:k]
+    assert set(depths) <= {k, CANDIDATES}
+
+
 def test_words_follow_every_change(folder, bag):
     change_index([Document("new", "zebra")], folder, encoder=bag)
     searcher = Searcher(folder, encoder=bag)
@@ -99,6 +121,22 @@ def test_words_follow_every_change(folder, bag):
     searcher.refresh()
     assert searcher.content.sidecars == {"lexical": {"language": "english"}}
     assert searcher.search("word99", 1, mode="lexical")[0].id == "99"
+
+
+def test_postings_of_another_language_than_the_index_are_made_again_in_memory(
+    folder, bag, monkeypatch
+):
+    change_index([Document("french", "les chevaux rapides")], folder, encoder=bag)
+    made = View.sidecars
+
+    def mixed(view, name):
+        *first, last = made(view, name)
+        texts = texts_of(map(last.payload, range(last.rows)))
+        return [*first, last._replace(data=b"".join(postings(texts, "french")))]
+
+    monkeypatch.setattr(View, "sidecars", mixed)
+    with Searcher(folder, encoder=bag) as searcher:
+        assert [hit.id for hit in searcher.search("chevaux", 9, mode="lexical")] == ["french"]
 
 
 def test_postings_that_are_damaged_are_made_again_in_memory(folder, bag, open_searcher):

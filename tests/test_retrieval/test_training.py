@@ -92,6 +92,16 @@ def test_mined_negatives_are_the_nearest_that_are_no_answers(small):
             assert len(allowed) < 3 or similar[row, column] < limit + 1e-3
 
 
+def test_more_negatives_than_passages_is_one_clear_error(small, real_cli, write):
+    pairs = write("few.jsonl", [{"query": w, "positive": f"a {w}"} for w in WORDS[:3]])
+    done = real_cli("train", "encoder", pairs, "-o", "x", "--base", small, "--hard-negatives", 3)
+    assert (done.code, done.err.splitlines()[-1]) == (
+        1,
+        "retrieval: 3 hard negatives are asked for, but only 2 of 3 passages do not answer "
+        "'apple'; bring more passages, or ask for fewer",
+    )
+
+
 def test_train_encoder_and_search_with_it(real_cli, small, beir, write, caplog):
     pairs = write(
         "pairs.jsonl", [{"query": f"{w} tree", "positive": f"the {w} is ripe"} for w in WORDS]
