@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from retrieval.exchange import export_index
     from retrieval.generating import Finding, Generator, Reader, Span
     from retrieval.importing import import_index
+    from retrieval.quality import check_quality
     from retrieval.readers import open_generator
     from retrieval.report import BuildReport, ChangeReport
     from retrieval.searcher import Searcher
@@ -71,6 +72,7 @@ _HOMES = {
     "build_index": "retrieval.building",
     "change_index": "retrieval.changing",
     "check_index": "retrieval.checking",
+    "check_quality": "retrieval.quality",
     "delete_rows": "retrieval.changing",
     "evaluate": "retrieval.evaluation",
     "evaluate_pairs": "retrieval.sts",
@@ -115,6 +117,7 @@ __all__ = [
     "build_index",
     "change_index",
     "check_index",
+    "check_quality",
     "delete_rows",
     "evaluate",
     "evaluate_pairs",
