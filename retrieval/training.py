@@ -1,5 +1,7 @@
-"""What the training of encoders needs of an index: evaluation through search, mined negatives."""
+"""What the training of encoders has of an index: evaluation by search, negatives, pairs."""
 
+import json
+import random
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from indexes.view import View
 from retrieval.assembly import Encoder
 from retrieval.building import build_index
 from retrieval.documents import Document
 from retrieval.evaluation import DEFAULT_METRICS, read_beir, search_all
+from retrieval.hits import document
+from retrieval.known_items import known_items
 from retrieval.metrics import means
+from retrieval.runs import replace_lines
+from retrieval.runtimes import find_recorded
 from retrieval.searcher import Searcher
 from retrieval.sts import spearman
 
@@ -25,6 +32,10 @@ if TYPE_CHECKING:
 PLAIN: dict[str, Any] = {"lexical": False, "passages": "none", "kind": "flat"}
 MINED_DEPTH = 50  # hits of a query among which its hard negatives are
 TOO_SIMILAR = 0.95  # of the positive's own similarity: likely a positive that nobody marked
+
+CUT = 700  # characters of a passage that are trained on
+# What adapts a model to a collection without harm to it; see benchmarks/RESULTS.md.
+ADAPTING = {"base_share": 0.5, "freeze_embeddings": True, "batch_size": 32, "warmup_steps": 10}
 
 Evaluate = Callable[[Path], Mapping[str, float]]
 
@@ -81,6 +92,30 @@ def _similarity(path: Path) -> Callable[[Encoder], Mapping[str, float]]:
         return {"spearman": spearman(np.sum(left * right, axis=1), scores)}
 
     return measure
+
+
+def adapting(folder: Path) -> dict[str, Any]:
+    """What adapts the model of an index to its documents by pairs of :func:`write_pairs`: fields of
+    :class:`~miniformer.train.encoder_config.EncoderConfig`. ValueError where it is not here.
+    """
+    return {"base": str(find_recorded(View(folder).content.model).path), **ADAPTING}
+
+
+def write_pairs(folder: Path, path: Path, count: int, *, seed: int = 0) -> None:
+    """Make up to ``count`` pairs of the documents of an index, without labels (see
+    :mod:`retrieval.known_items`): JSON lines of query and positive. ValueError for fewer than two.
+    """
+    view, chance = View(folder), random.Random(seed)
+    places = np.random.default_rng(seed).permutation(view.positions()).tolist()
+    items = (item for place in places for item in known_items(document(view, place), chance))
+    made = [(item.question, item.passage.strip()[:CUT]) for item in islice(items, count)]
+    if len(made) < 2:
+        raise ValueError(
+            f"{folder}: its {len(view)} rows make {len(made)} pairs, two are needed at least; "
+            "pairs are made of titles with texts, and of texts of eight words or more"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_lines(path, (json.dumps({"query": q, "positive": text}) for q, text in made))
 
 
 def mine_negatives(folder: Path, examples: Sequence["Example"], count: int) -> list["Example"]:

@@ -29,6 +29,7 @@ class EncoderConfig(RunConfig):
     hard_negatives: int = option(0, "negatives a query, mined or from the file")
     cached: bool = option(False, "encode big batches in chunks that are computed twice (GradCache)")
     freeze_embeddings: bool = option(False, "leave the token table as it is")
+    base_share: float = option(0.0, "share of the base's weights in those that are saved (WiSE-FT)")
 
     batch_size: int = option(64, "examples in a batch, on each device")
     max_epochs: int = option(1, "passes over the training file")
@@ -44,6 +45,8 @@ class EncoderConfig(RunConfig):
             self._at_least(name, 0)
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1): {self.dropout!r}")
+        if not 0 <= self.base_share < 1 or (self.base_share and self.lora_rank):
+            raise ValueError(f"base_share must be in [0, 1), 0 with LoRA: {self.base_share!r}")
         if self.temperature <= 0:
             raise ValueError(f"temperature must be above 0: {self.temperature!r}")
         if self.loss:

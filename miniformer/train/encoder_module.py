@@ -110,10 +110,24 @@ class EncoderLitModule(SteppingModule):
                 checkpoint["state_dict"][f"teacher.{name}"] = tensor
 
     def export(self, folder: Path) -> None:
-        """Write the model folder that ``--model`` and sentence-transformers open."""
+        """Write the model folder that ``--model`` and sentence-transformers open, the weights
+        averaged with the base's by ``base_share``.
+        """
         save_adapter(self.model, folder / "adapter.safetensors")
         with merged(self.model):
-            save_sentence_transformer(self.model, self.spec, self.folder, folder)
+            saved = self._averaged() if self.config.base_share else self.model
+            save_sentence_transformer(saved, self.spec, self.folder, folder)
+
+    @torch.no_grad()
+    def _averaged(self) -> SentenceTransformer:
+        """Between base and fine-tuned weights: what the base knew is kept where the training texts
+        have nothing of it (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+        """
+        between = build_encoder(self.folder, self.spec, self.config)
+        trained = self.model.state_dict()
+        for name, weights in between.state_dict().items():
+            weights.lerp_(trained[name].to(weights), 1 - self.config.base_share)
+        return between
 
 
 def build_encoder(folder: Path, spec: SentenceSpec, config: EncoderConfig) -> SentenceTransformer:

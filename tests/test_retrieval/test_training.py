@@ -3,6 +3,7 @@
 import json
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,6 +127,47 @@ def test_train_encoder_and_search_with_it(real_cli, small, beir, write, caplog):
     assert more.code == 0, more.err
     with Searcher("fruit-index") as searcher, pytest.raises(Exception, match="another model"):
         searcher.search("plum")  # the weights are others now
+
+
+def test_an_encoder_adapts_to_an_index_without_labels(real_cli, small, write):
+    rows = [
+        {"id": w, "title": f"the {w}", "text": f"The {w} is ripe now. Eat the {w} today, my dear."}
+        for w in WORDS
+    ]
+    assert real_cli("index", write("c.jsonl", rows), "--model", small, "-i", "index").code == 0
+    how = ("train", "encoder", "--from-index", "index", "--gpus", 0, "--lr", 1e-3)
+    done = real_cli(*how, "-o", "mine", "--max-epochs", 2, "--batch-size", 4)
+    assert done.code == 0, done.err
+    made = [*map(json.loads, Path("mine/training/pairs.jsonl").read_text().splitlines())]
+    assert len(made) == 2 * len(WORDS)
+    assert {"query": "the fig", "positive": rows[WORDS.index("fig")]["text"]} in made
+    run = json.loads(Path("mine/training/results.json").read_text())["config"]
+    assert (run["base"], run["base_share"], run["batch_size"]) == (str(small), 0.5, 4)
+    moved = real_cli("compact", "-i", "index", "--model", "mine")
+    assert moved.code == 0, moved.err
+    assert real_cli("query", "the plum", "-i", "index").code == 0
+    again = real_cli(
+        *how, "-o", "mine", "--max-epochs", 3, "--batch-size", 4, "--resume", "--base", small
+    )
+    assert again.code == 0, again.err
+    assert real_cli(*how, "-o", "few", "--pairs", 3).code == 0
+    assert len(Path("few/training/pairs.jsonl").read_text().splitlines()) == 3
+
+
+def test_an_index_without_pairs_teaches_nothing(real_cli, small, write):
+    path = write("c.jsonl", [{"id": "a", "text": "too few words"}, {"id": "b", "text": "no"}])
+    assert real_cli("index", path, "--model", small).code == 0
+    done = real_cli("train", "encoder", "--from-index", "retrieval-index", "-o", "x")
+    assert (done.code, done.err) == (
+        1,
+        "retrieval: retrieval-index: its 2 rows make 0 pairs, two are needed at least; "
+        "pairs are made of titles with texts, and of texts of eight words or more\n",
+    )
+    for sources in ((), ("a.jsonl", "--from-index", "retrieval-index")):
+        done = real_cli("train", "encoder", *sources, "-o", "x")
+        assert done.code == 2
+        assert "give FILES to learn from, or --from-index DIR" in done.err
+    assert not Path("x").exists()
 
 
 def test_train_generator_writes_a_model_folder(real_cli, small, write):

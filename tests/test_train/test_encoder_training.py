@@ -270,6 +270,23 @@ def test_a_student_has_the_layers_that_are_listed(encoder_config):
         assert all(torch.equal(kept[name], tensor) for name, tensor in ours.state_dict().items())
 
 
+@pytest.mark.parametrize("changes", [{}, {"layers": "1"}])
+def test_saved_weights_lie_between_those_of_the_base_and_the_trained(
+    encoder_config, tmp_path, changes
+):
+    saved = {}
+    for share in (0.0, 0.25):
+        output = tmp_path / f"out{share}"
+        train_encoder(encoder_config(base_share=share, output=str(output), lr=1e-2, **changes))
+        saved[share] = load_file(output / "model.safetensors")
+    base = EncoderLitModule(encoder_config(loss="mnrl", **changes)).model.model.state_dict()
+    assert saved[0.0].keys() == saved[0.25].keys() == base.keys()
+    for name, tensor in saved[0.25].items():
+        wanted = 0.25 * base[name] + 0.75 * saved[0.0][name]
+        torch.testing.assert_close(tensor, wanted, rtol=0, atol=1e-6)
+    assert any(not torch.equal(saved[0.0][name], base[name]) for name in base)
+
+
 def test_frozen_embeddings_get_no_gradient(encoder_config):
     config = encoder_config(loss="mnrl", freeze_embeddings=True)
     _, found = gradients(config, batch_of(config), training=True)
@@ -288,6 +305,8 @@ def test_frozen_embeddings_get_no_gradient(encoder_config):
         ([{"a": "b"}], {}, "line 1: expected query and positive.*found a"),
         ([{"sentence1": "a", "sentence2": "b", "score": "x"}], {}, "'score' must be a number"),
         ([{"query": "a", "positive": "b"}], {"loss": "cosent"}, "the loss needs a score"),
+        ([{"query": "a", "positive": "b"}], {"base_share": 1.0}, "base_share must be in"),
+        ([{"query": "a", "positive": "b"}], {"base_share": 0.5, "lora_rank": 2}, "0 with LoRA"),
         ([{"query": "a", "positive": "b"}], {"loss": "triplet"}, "a negative is missing"),
         ([{"query": "a", "positive": "b", "negatives": 3}], {}, "'negatives' must be a list"),
         ([{"text": "a"}, {"query": "a", "positive": "b"}], {"loss": "distill"}, "other fields"),
