@@ -2,7 +2,8 @@
 
 ``retrieval query`` in an environment that holds ``requirements-query.txt`` only, and in this one,
 beside two scripts over the same weights and vectors: sentence-transformers with faiss, and a lean
-one of onnxruntime, tokenizers and numpy. Wall time and peak memory, page cache warm.
+one of onnxruntime, tokenizers and numpy; and the same question by words too, with a filter. Wall
+time and peak memory, page cache warm.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import data, machine, wheel_model
+from benchmarks.data import machine, wheel_model
+from benchmarks.rows import prose
 
 QUESTION = "How do I wrap a function in code?"
 HEAVY = """
@@ -56,17 +58,10 @@ for row in best[np.argsort(-scores[best])]:
 def prepare(folder: Path, count: int) -> None:
     """An index, and the same vectors, texts and weights for the peers."""
     import faiss
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from retrieval import import_index
 
-    ids = data("prose/embeddings-ids.txt").read_text().splitlines()[:count]
-    rows = np.load(data("prose/embeddings.f16.npy"))[:count].astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    table = pq.read_table(data("prose/docs.parquet"), columns=["id", "title", "text"])
-    places = pa.compute.index_in(pa.array(ids), table["id"])
-    table = table.take(places)
+    table, rows = prose(count)
     import_index(table, rows, folder / "index", kind="flat", check=False)
     np.save(folder / "rows.npy", rows)
     index = faiss.IndexFlatIP(rows.shape[1])
@@ -143,10 +138,12 @@ def main() -> None:
         print(machine("sentence-transformers", "faiss-cpu", "onnxruntime", "tokenizers"))
         sizes = [f"{megabytes(Path(each)):.0f} MB" for each in (lean, sys.executable)]
         print(f"installed: lean {sizes[0]}, development {sizes[1]}")
-        query = ["query", QUESTION, "-i", folder / "index"]
+        query = ["query", QUESTION, "-i", folder / "index", "--mode"]
+        hybrid = [*query, "hybrid", "--where", "source like 'python/%'"]
         runs = {
-            "ours, lean environment": [lean.parent / "retrieval", *query],
-            "ours": [Path(sys.executable).parent / "retrieval", *query],
+            "ours, lean environment": [lean.parent / "retrieval", *query, "dense"],
+            "ours": [Path(sys.executable).parent / "retrieval", *query, "dense"],
+            "hybrid, filtered, lean": [lean.parent / "retrieval", *hybrid],
             "sentence-transformers + faiss": [sys.executable, "-c", HEAVY, folder, model, QUESTION],
             "onnxruntime + numpy": [sys.executable, "-c", LEAN, folder, model, QUESTION],
         }
@@ -169,6 +166,9 @@ def main() -> None:
                 f"({min(ratios):.3f}–{max(ratios):.3f})"
             )
         print("  ".join(line))
+    plain, filtered = ([s for s, _ in measured[name]] for name in (base, "hybrid, filtered, lean"))
+    ratios = [a / b for a, b in zip(filtered, plain, strict=True)]
+    print(f"hybrid with a filter takes {statistics.median(ratios):.2f} x the plain one (bar 2)")
 
 
 if __name__ == "__main__":

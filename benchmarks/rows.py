@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+from pyarrow import parquet
 
 from benchmarks.data import data
 from indexes import Content, IndexWriter
@@ -22,6 +25,16 @@ def embeddings() -> Vectors:
     rows = np.load(data("prose/embeddings.f16.npy")).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows[np.random.default_rng(0).permutation(len(rows))]
+
+
+def prose(count: int) -> tuple[pa.Table, Vectors]:
+    """The first of those passages, with their columns, and their vectors, in the file's order."""
+    ids = data("prose/embeddings-ids.txt").read_text().splitlines()[:count]
+    rows = np.load(data("prose/embeddings.f16.npy"))[:count].astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    names = ["id", "title", "text", "source", "license"]
+    table = parquet.read_table(data("prose/docs.parquet"), columns=names)
+    return table.take(pa.compute.index_in(pa.array(ids), table["id"])), rows
 
 
 def payloads(first: int, behind: int) -> list[bytes]:

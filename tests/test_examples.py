@@ -110,3 +110,38 @@ def test_an_endpoint_of_openais_protocol_answers(root, tmp_path):
     [request] = asked
     assert request["model"] == "small"
     assert "[1] PEPs are decided by the steering council." in request["messages"][0]["content"]
+
+
+def mteb_encoder(root):
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("mteb_encoder", root / "examples/mteb_encoder.py")
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    return example.MTEBEncoder(MODEL, dtype="float32", device="cpu")
+
+
+def test_an_encoder_answers_as_mteb_asks(root):
+    import numpy as np
+
+    from retrieval import Encoder
+
+    model, encoder = mteb_encoder(root), Encoder(MODEL, dtype="float32", device="cpu")
+    batches = [{"text": ["a cat", "a dog sleeps"]}, {"text": ["a kitten"]}]
+    texts = ["a cat", "a dog sleeps", "a kitten"]
+    for prompt_type in (None, "query", "document"):
+        vectors = model.encode(
+            batches, task_metadata=None, hf_split="test", prompt_type=prompt_type
+        )
+        np.testing.assert_allclose(vectors, encoder.encode(texts), atol=1e-6)
+    cosines = model.similarity(vectors, vectors[:2]).numpy()
+    np.testing.assert_allclose(cosines, vectors @ vectors[:2].T, atol=1e-6)
+    pairs = model.similarity_pairwise(vectors[:2], vectors[1:]).numpy()
+    np.testing.assert_allclose(pairs, np.diag(vectors[:2] @ vectors[1:].T), atol=1e-6)
+
+
+def test_mteb_takes_it_for_an_encoder(root):
+    mteb = pytest.importorskip("mteb")
+    model = mteb_encoder(root)
+    assert isinstance(model, mteb.EncoderProtocol)
+    assert model.mteb_model_meta.name.startswith("miniformer/")
