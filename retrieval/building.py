@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexes.errors import IndexUnfinished, KindError
 from indexes.kinds import check as check_kind
@@ -13,11 +13,12 @@ from indexes.manifest import Content
 from indexes.session import check_target
 from indexes.writer import IndexWriter
 from retrieval.analysis import DEFAULT_LANGUAGE, check_language
+from retrieval.background import Background, Window
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, dropped_in, to_payload
 from retrieval.duplicates import OnDuplicate, check_choice
-from retrieval.encoded_rows import encode_rows
-from retrieval.encoding import WINDOW, TextEncoder, model_record
+from retrieval.encoded_rows import Encoded, RowsInFlight
+from retrieval.encoding import WINDOW, EncoderOptions, TextEncoder, model_record
 from retrieval.errors import CorpusError
 from retrieval.files import listed
 from retrieval.passages import Passages, choose
@@ -28,6 +29,9 @@ from retrieval.rows import Columns
 from retrieval.schema import Schema
 from retrieval.sidecars import LEXICAL, SIDECARS
 from retrieval.taken import Taken
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
@@ -40,9 +44,7 @@ def build_index(
     *,
     encoder: TextEncoder | None = None,
     model: str = "all-MiniLM-L6-v2",
-    max_length: int | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
+    workers: int = 1,
     text_column: str | None = None,
     id_column: str | None = None,
     title_column: str | None = None,
@@ -58,38 +60,34 @@ def build_index(
     language: str = DEFAULT_LANGUAGE,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    **how: "Unpack[EncoderOptions]",
 ) -> BuildReport:
-    """Index files (a path, a glob, a folder of Parquet, ``-``, or several), a table (whatever has
-    ``__arrow_c_stream__``: Arrow, pandas, polars) or any iterable of Documents.
+    """Index files (paths, globs, folders of Parquet, ``-``), a table (Arrow, pandas, polars,
+    whatever has ``__arrow_c_stream__``) or any iterable of Documents.
 
     Interrupted, it goes on where it stopped when called with the same arguments again; until it is
-    complete, ``folder`` answers as before. ``encoder`` takes the place of ``model`` and the three
-    after it. ``on_duplicate`` says which row of one id stays; rows that ``on_error="skip"`` passes
-    over go to the file ``rejects``. ``passages`` cuts long documents: window, window:SIZE:OVERLAP
-    (tokens), sentences, none, or auto: windows where over 1 % of the first 1,000 would lose text.
-    ``kind`` is one of :data:`indexes.kinds.KINDS`, a FAISS factory string or auto, tuned to this
-    ``recall`` of the ten nearest; ``vectors`` are kept as float32 or float16. ``lexical`` writes
-    postings too, in a ``language`` of :data:`retrieval.analysis.LANGUAGES`. Errors: KindError,
-    CorpusError, ModelError, IndexExists, IndexUnfinished, IndexLocked, IndexWriteFailed.
+    complete, ``folder`` answers as before. ``encoder`` takes the place of ``model`` and ``how`` it
+    computes: ``device``, ``dtype``, ``max_length``, ``deterministic``. ``workers`` processes encode
+    (spawned: a script needs ``if __name__ == "__main__"``). ``on_duplicate`` says which row of one
+    id stays; rows that ``on_error="skip"`` passes over go to ``rejects``. ``passages`` cuts long
+    documents: window, window:SIZE:OVERLAP (tokens), sentences, none, or auto: windows where over
+    1 % of the first 1,000 would lose text. ``kind`` is one of :data:`indexes.kinds.KINDS`, a FAISS
+    factory string or auto, tuned to this ``recall`` of the ten nearest; ``vectors`` are float32 or
+    float16. ``lexical``: postings in a ``language`` of :data:`retrieval.analysis.LANGUAGES`.
+    Errors: KindError, CorpusError, ModelError; IndexExists, -Unfinished, -Locked, -WriteFailed.
     """
-    started = time.monotonic()
     check_choice(on_duplicate)
-    asked = Passages.parse(passages)
+    rules = Passages.parse(passages), on_duplicate, progress or (lambda _: None), time.monotonic()
     check_target(Path(folder), overwrite=overwrite)
     columns = Columns(text_column, id_column, title_column, metadata_columns)
     corpus = open_corpus(source, columns, on_error=on_error, rejects=rejects)
     if encoder is None:
-        encoder = _encoder(model, dtype=dtype, device=device, max_length=max_length)
+        from retrieval.assembly import Encoder  # torch, only where it is needed
+
+        encoder = Encoder(model, **how)
     content = wanted(encoder, kind, recall, language if lexical else None, dtype=vectors)
-    rules = asked, on_duplicate, progress or (lambda _: None), started
     with IndexWriter(folder, content, overwrite=overwrite, sidecars=SIDECARS) as writer:
-        return _Build(writer, encoder, corpus, *rules).run(may_cut=overwrite)
-
-
-def _encoder(model: str, **how: Any) -> TextEncoder:
-    from retrieval.assembly import Encoder  # torch, only where it is needed
-
-    return Encoder(model, **how)
+        return _Build(writer, encoder, workers, corpus, *rules).run(may_cut=overwrite)
 
 
 def wanted(
@@ -107,52 +105,53 @@ def wanted(
 
 
 class _Build:
-    """One run over the corpus. Rows that an earlier run encoded are compared and passed over."""
+    """One run over the corpus. Rows that an earlier run encoded are compared and passed over. While
+    a window is encoded the next one is read, and the one before is written.
+    """
 
     def __init__(
         self,
         writer: IndexWriter,
         encoder: TextEncoder,
+        workers: int,
         corpus: Corpus,
         passages: Passages,
         on_duplicate: OnDuplicate,
         progress: Callable[[Progress], None],
         started: float,
     ) -> None:
-        self._writer = writer
-        self._encoder = encoder
+        self._writer, self._encoder = writer, encoder
         self._documents, self._corpus = ReadAhead(corpus, Schema()), corpus
+        self._background = Background(encoder, workers, Window(WINDOW, WINDOW_BYTES))
+        self._flying = RowsInFlight(self._background, self._documents.fraction, self._write)
         self._cutter, looked = choose(passages, encoder, self._documents)
         how = str(self._cutter.passages)
         # Which rows a build holds depends on these.
-        self._rules = {"on_duplicate": on_duplicate, "passages": how}
+        self._rules: dict[str, Any] = {"on_duplicate": on_duplicate, "passages": how}
+        self._rules["deterministic"] = model_record(encoder).get("deterministic", False)
         self._taken = Taken(writer, on_duplicate, cuts=how != "none")
-        self._progress = progress
-        self._started = started
-        self._window: list[tuple[Document, bytes]] = []
-        self._rows = 0  # compared or encoded so far
+        self._progress, self._started = progress, started
+        self._rows = 0  # compared or written so far
         self._resumed = len(writer)
         self._report = BuildReport(0, 0, 0, 0, 0.0, 0, how, *looked)
-        self._kept_rows = self._resumed
-        self._kept_time = started
-        self._held = 0  # bytes in the window
+        self._kept_rows, self._kept_time = self._resumed, started
 
     def run(self, *, may_cut: bool) -> BuildReport:
-        if self._resumed and (began := self._writer.content.source) != self._rules:
-            other = [name for name, rule in self._rules.items() if began.get(name) != rule]
+        began = self._writer.content.source if self._resumed else self._rules
+        if other := [name for name, rule in self._rules.items() if began.get(name, False) != rule]:
             options = " and ".join(f"--{name.replace('_', '-')}" for name in other)
             self._differs(f"another {options}", may_cut)
         try:
             for document in self._documents:
                 self._take(document, may_cut)
-            self._encode_window()
+            self._flying.finish()
             if self._rows < self._resumed:
                 self._differs(f"the source ends where it has row {self._rows + 1}", may_cut)
         except (KeyboardInterrupt, SystemExit):
-            # Rows that were being added may be there by half: then the last checkpoint stands.
-            if self._rows > self._resumed and not self._writer.torn:
-                self._writer.checkpoint(source=self._rules)
+            self._keep()
             raise
+        finally:
+            self._background.close()
         if not self._rows:
             raise CorpusError(
                 f"{', '.join(f.shown for f in self._corpus.files) or 'the source'}: "
@@ -184,10 +183,7 @@ class _Build:
         if self._rows < self._resumed:
             self._differs(f"{self._corpus.where} where it has row {self._rows + 1}", may_cut)
         self._taken.wait(row, self._corpus.where)
-        self._window.append((row, payload))
-        self._held += len(payload)
-        if len(self._window) == WINDOW or self._held >= WINDOW_BYTES:
-            self._encode_window()
+        self._flying.add(row, payload)
 
     def _differs(self, how: str, may_cut: bool) -> None:
         """The source is not the one that the interrupted run read."""
@@ -199,24 +195,24 @@ class _Build:
         self._writer.cut(self._rows)
         self._resumed = self._kept_rows = self._rows
 
-    def _encode_window(self) -> None:
-        if not self._window:
-            return
-        vectors, payloads, lost = encode_rows(self._encoder, self._window)
-        self._writer.add(vectors, payloads)
-        self._held = 0
-        self._count(len(payloads), lost)
-        self._window.clear()
-        self._taken.encoded()
+    def _write(self, encoded: Encoded) -> None:
+        self._writer.add(encoded.vectors, encoded.payloads)
+        self._count(len(encoded.payloads), encoded.lost)
+        self._taken.encoded(encoded.documents)
         now = time.monotonic()
-        if (
-            self._rows - self._kept_rows >= CHECKPOINT_ROWS
-            or now - self._kept_time >= CHECKPOINT_SECONDS
-        ):
+        rows, seconds = self._rows - self._kept_rows, now - self._kept_time
+        if rows >= CHECKPOINT_ROWS or seconds >= CHECKPOINT_SECONDS:
             self._writer.checkpoint(source=self._rules)
             self._kept_rows, self._kept_time = self._rows, now
-        encoded, share = self._rows - self._resumed, self._documents.fraction()
-        self._progress(Progress(self._rows, share, now - self._started, encoded))
+        made = self._rows - self._resumed
+        self._progress(Progress(self._rows, encoded.fraction, now - self._started, made))
+
+    def _keep(self) -> None:
+        """Keep what is encoded, unless rows that were being added may be there by half."""
+        if not self._writer.torn:
+            self._flying.keep(lambda: len(self._writer) - self._resumed)
+        if self._rows > self._resumed and not self._writer.torn:
+            self._writer.checkpoint(source=self._rules)
 
     def _count(self, rows: int, dropped: Sequence[int]) -> None:
         self._rows += rows

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexes.layout import id_of, key_of
 from indexes.manifest import Content, published, read_manifest
@@ -15,7 +15,7 @@ from retrieval.building import build_index
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, dropped_in, to_payload
 from retrieval.duplicates import OnDuplicate, check_choice, repeated
-from retrieval.encoding import TextEncoder
+from retrieval.encoding import HowToCompute, TextEncoder
 from retrieval.errors import CorpusError, ModelError, QueryError
 from retrieval.parents import is_first, owner_in, rows_of, selected, whole_documents
 from retrieval.passages import Cutter, recorded
@@ -26,6 +26,9 @@ from retrieval.rows import Columns
 from retrieval.schema import Schema
 from retrieval.sidecars import LEXICAL, SIDECARS
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
 
 def change_index(
     source: Source,
@@ -34,8 +37,6 @@ def change_index(
     prune: bool = False,
     dry_run: bool = False,
     encoder: TextEncoder | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
     text_column: str | None = None,
     id_column: str | None = None,
     title_column: str | None = None,
@@ -44,15 +45,16 @@ def change_index(
     rejects: str | Path | None = None,
     on_duplicate: OnDuplicate = "error",
     progress: Callable[[Progress], None] | None = None,
+    **how: "Unpack[HowToCompute]",
 ) -> ChangeReport:
     """Put documents into an index, each in the place of the one with its id; in one commit.
 
     ``source`` and its options are those of :func:`~retrieval.building.build_index`; documents are
     cut as they were then. One that the index holds already is not encoded again, nor is a passage
     of which only the metadata differ. ``prune`` removes what the source does not have; ``dry_run``
-    only counts. Interrupted, it keeps what was encoded, and removes nothing. Errors: those of
-    opening an index and of a corpus, ModelError for another encoder than the index was built with,
-    IndexLocked, IndexWriteFailed.
+    only counts; ``how`` is to encode: ``device``, ``dtype``, ``deterministic``. Interrupted, it
+    keeps what was encoded, and removes nothing. Errors: those of opening an index and of a corpus,
+    ModelError for another encoder than the index was built with, IndexLocked, IndexWriteFailed.
     """
     check_choice(on_duplicate)
     folder = Path(folder)
@@ -65,7 +67,7 @@ def change_index(
     if encoder is None:
         from retrieval.assembly import Encoder  # torch, only where it is needed
 
-        encoder = Encoder.from_record(content.model, device=device, dtype=dtype)
+        encoder = Encoder.from_record(content.model, **how)
     if encoder.fingerprint != content.model["fingerprint"]:
         raise ModelError(
             f"{folder} was built with {content.model.get('name')}; rows of another model cannot "

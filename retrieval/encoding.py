@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,20 @@ Item = TypeVar("Item")
 # Documents encoded together. Fixed, and counted from the first row, so that a build that was
 # interrupted forms the same batches as one that was not.
 WINDOW = 256
+
+
+class HowToCompute(TypedDict, total=False):
+    """Where and how a model computes, as :class:`~retrieval.assembly.Encoder` takes it."""
+
+    device: str
+    dtype: str
+    deterministic: bool
+
+
+class EncoderOptions(HowToCompute, total=False):
+    """The same, and how many tokens of a text it reads."""
+
+    max_length: int | None
 
 
 @runtime_checkable
@@ -69,18 +83,6 @@ def windows(items: Iterable[Item], size: int = WINDOW) -> Iterator[list[Item]]:
     source = iter(items)
     while window := list(islice(source, size)):
         yield window
-
-
-def token_batches(lengths: Sequence[int], budget: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Positions of texts of similar length, longest first, grouped so that a padded batch stays
-    within ``budget`` tokens (a longer text goes alone).
-    """
-    order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, budget // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
 
 
 def check_texts(texts: Sequence[str]) -> None:

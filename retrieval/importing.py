@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from retrieval.building import WINDOW_BYTES, wanted
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, to_payload
 from retrieval.duplicates import OnDuplicate, check_choice, repeated
-from retrieval.encoding import WINDOW, TextEncoder, Vectors, model_record
+from retrieval.encoding import WINDOW, EncoderOptions, TextEncoder, Vectors, model_record
 from retrieval.errors import CorpusError, ModelError, RowProblem
 from retrieval.files import listed
 from retrieval.probes import make_probes
@@ -26,6 +26,9 @@ from retrieval.report import Progress
 from retrieval.rows import Columns
 from retrieval.schema import Schema
 from retrieval.sidecars import SIDECARS
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 SAMPLE = 8  # documents that are encoded to see whether the vectors are the model's
 SAME = 0.99  # least cosine of two vectors of one text from one model, whatever the number format
@@ -51,9 +54,6 @@ def import_index(
     vector_column: str = "vector",
     model: str = "all-MiniLM-L6-v2",
     encoder: TextEncoder | None = None,
-    max_length: int | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
     check: bool = True,
     text_column: str | None = None,
     id_column: str | None = None,
@@ -68,13 +68,14 @@ def import_index(
     language: str = DEFAULT_LANGUAGE,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    **how: "Unpack[EncoderOptions]",
 ) -> ImportReport:
     """Make an index of documents (whatever ``build_index`` takes) and their vectors.
 
     ``vectors``: floats [n, dim], one row for each row of the documents, as an array, a ``.npy``
     file or a flat FAISS file; None when they stand in the column ``vector_column``. They are
-    scaled to unit length. ``encoder`` (or ``model``, …) is what made them, and encodes the
-    questions; with ``check`` a sample of the texts is encoded and must give the same vectors.
+    scaled to unit length. ``encoder`` (or ``model``, and ``how`` it computes) is what made them,
+    and encodes the questions; with ``check`` a sample of the texts must give the same vectors.
     Errors: those of ``build_index``; VectorError, and CorpusError for the vector of a row.
     """
     check_choice(on_duplicate)
@@ -85,7 +86,7 @@ def import_index(
     if encoder is None:
         from retrieval.assembly import Encoder  # torch, only where it is needed
 
-        encoder = Encoder(model, dtype=dtype, device=device, max_length=max_length)
+        encoder = Encoder(model, **how)
     sample = _Sample(encoder, given, SAMPLE if check else 0)
     content = wanted(encoder, kind, recall, language if lexical else None)
     with _empty_writer(Path(folder), content, overwrite=overwrite) as writer:

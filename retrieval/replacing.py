@@ -128,7 +128,7 @@ class Replacing:
         """As :func:`encode_rows` gives them, rows with a vector left as they are."""
         fresh = [(row.document, row.payload) for row in rows if row.vector is None]
         self._encoded += len(fresh)
-        made = iter(zip(*encode_rows(encoder, fresh), strict=True) if fresh else ())
+        made = iter(zip(*encode_rows(encoder, fresh)[1:4], strict=True) if fresh else ())
         stored = [
             next(made)
             if row.vector is None

@@ -7,7 +7,7 @@ from typing import Any
 
 from indexes.forks import Process
 from miniformer.weights import FoundModel, find_model
-from retrieval.encoding import Counts, TextEncoder, Vectors, check_texts
+from retrieval.encoding import Counts, HowToCompute, TextEncoder, Vectors, check_texts
 from retrieval.errors import ModelError, QueryError
 
 RUNTIMES = ("auto", "numpy", "torch")
@@ -41,7 +41,7 @@ class IndexEncoder:
         self.dim = dim
         self.fingerprint: str = record["fingerprint"]
         self._record, self._process = record, Process()
-        self._torch = {"device": device, "dtype": dtype}
+        self._torch: HowToCompute = {"device": device, "dtype": dtype}
         asked = device not in ("auto", "cpu") or dtype not in ("auto", "float32")
         if runtime == "numpy" and asked:
             raise ModelError("the numpy runtime computes in float32 on the CPU only")

@@ -1,6 +1,6 @@
 """The documents that a build has taken so far, by the ids of their rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from indexes.keys import KeyTable
 from indexes.layout import id_of, key_of
@@ -63,9 +63,10 @@ class Taken:
             check_owner(row, self._owner(row.id), where)
         self._waiting[row.id] = row.document_id
 
-    def encoded(self) -> None:
-        """The writer holds what waited."""
-        self._waiting.clear()
+    def encoded(self, rows: Iterable[Document]) -> None:
+        """The writer holds these rows, which waited."""
+        for row in rows:
+            self._waiting.pop(row.id, None)
 
     def drop_replaced(self) -> None:
         """Delete the passages that documents had before they came again with fewer."""

@@ -1,9 +1,13 @@
 """Where to compute and in which number format, by name or as the machine allows."""
 
+import os
+
 import torch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEVICES = ("cpu", "cuda", "mps")
+# Values of ONEDNN_MAX_CPU_ISA with which oneDNN has no bfloat16 products, or only emulates them.
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -42,5 +46,7 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
         features = torch.cpu.get_capabilities()
+        if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BFLOAT16:
+            return False
         return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
     return False

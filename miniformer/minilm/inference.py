@@ -13,9 +13,9 @@ from torch import Tensor
 from miniformer.minilm.inference_layers import FusedLayer, Group, in_format, pick_format
 from miniformer.minilm.mini_lm_model import SentenceTransformer
 from miniformer.minilm.model_components import TransformerLayer
+from miniformer.minilm.tokenizer import Ids
 
 Floats = npt.NDArray[np.float32]
-Ids = Sequence[int] | npt.NDArray[np.integer]
 
 # Tokens of one pass: enough for the matrix library to be at its best, few enough that the widest
 # activation (1,536 numbers a token) stays in the processor's cache.
@@ -78,7 +78,7 @@ class FusedSentenceTransformer:
         """
         ids = [np.asarray(row[: self.max_length], np.int64) for row in rows]
         vectors = np.empty((len(ids), self.dim), np.float32)
-        batches = list(self._batches([len(row) for row in ids]))
+        batches = list(self.batches([len(row) for row in ids]))
         longest = max((sum(len(ids[index]) for index in batch) for batch in batches), default=0)
         with torch.inference_mode():
             # The widest tensors are made once for all passes: fresh pages of memory are dear.
@@ -87,8 +87,10 @@ class FusedSentenceTransformer:
                 vectors[batch] = self._embed([ids[index] for index in batch], scratch).numpy()
         return vectors
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Positions of the texts of each pass, the longest first."""
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Positions of the texts of each pass, the longest first; called with the texts of some
+        neighbouring passes it makes the same passes again.
+        """
         batch: list[int] = []
         tokens = 0
         for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):

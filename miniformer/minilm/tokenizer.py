@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from miniformer.weights import DEFAULT_MODEL, find_model
@@ -14,6 +16,7 @@ from miniformer.weights import DEFAULT_MODEL, find_model
 if TYPE_CHECKING:
     from torch import Tensor
 
+Ids = Sequence[int] | npt.NDArray[np.integer]  # of one text
 # One word gives at most this many pieces (WordPiece turns a longer word into [UNK]), so the cut end
 # of a text can change no more than this many of its last tokens.
 PIECES_OF_ONE_WORD = 100
@@ -79,7 +82,7 @@ class MiniLMTokenizer:
         ids: list[list[int]] = []
         dropped: list[int] = []
         beginnings = [text[: self._first_cut] for text in texts]
-        encodings = self._tokenizer.encode_batch(beginnings)
+        encodings = self._tokenizer.encode_batch_fast(beginnings)
         for text, beginning, encoding in zip(texts, beginnings, encodings, strict=True):
             lost = _overflow(encoding)
             while len(beginning) < len(text) and lost <= PIECES_OF_ONE_WORD:
@@ -134,7 +137,7 @@ class MiniLMTokenizer:
         return str(self._tokenizer.decode(row, skip_special_tokens=skip_special_tokens))
 
 
-def pad(rows: Sequence[Sequence[int]], multiple: int = 1) -> "tuple[Tensor, Tensor]":
+def pad(rows: Sequence[Ids], multiple: int = 1) -> "tuple[Tensor, Tensor]":
     """Ids and mask, int64 [B, L]: rows on the left, zeros behind them; L is the longest, rounded
     up to a multiple.
     """
@@ -144,7 +147,7 @@ def pad(rows: Sequence[Sequence[int]], multiple: int = 1) -> "tuple[Tensor, Tens
     ids = torch.zeros(len(rows), longest + -longest % multiple, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
+        ids[index, : len(row)] = torch.as_tensor(row)
         mask[index, : len(row)] = 1
     return ids, mask
 

@@ -8,6 +8,7 @@ import click
 from retrieval.cli.options import (
     as_json,
     corpus_options,
+    deterministic,
     index_folder,
     model_options,
     on_duplicate,
@@ -23,6 +24,7 @@ from retrieval.cli.options import (
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @as_json
 @model_options
+@deterministic
 def add(
     files: tuple[str, ...],
     folder: Path,

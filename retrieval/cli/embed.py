@@ -4,12 +4,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval.cli.options import corpus_options, encoder_options
+from retrieval.cli.options import corpus_options, deterministic, encoder_options, workers
 
 if TYPE_CHECKING:
     from retrieval.encoding import Vectors
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     help="Write a float32 .npy matrix, one row a text, in order.",
 )
 @encoder_options
+@deterministic
+@workers
 @corpus_options
 def embed(
     file: str,
@@ -32,6 +35,8 @@ def embed(
     max_length: int | None,
     device: str,
     dtype: str,
+    deterministic: bool,
+    workers: int,
     metadata_columns: tuple[str, ...],
     **columns: Any,
 ) -> None:
@@ -40,28 +45,25 @@ def embed(
     Without -o the vectors are printed as JSON lines: id (or line number) and vector.
     """
     from retrieval.assembly import Encoder
+    from retrieval.background import Background
     from retrieval.cli.output import print_json
-    from retrieval.encoding import windows
     from retrieval.matrix import write_matrix
 
     texts, fraction = _texts(file, metadata_columns, columns)
-    encoder = Encoder(model, max_length=max_length, device=device, dtype=dtype)
-    batches = (
-        ([name for name, _ in rows], encoder.encode_document([text for _, text in rows])[0])
-        for rows in windows(texts)
-    )
-    if output is not None:
-        count = write_matrix(
-            output, (vectors for _, vectors in _told(batches, fraction)), encoder.dim
-        )
-        click.echo(f"{count:,} vectors of {encoder.dim} numbers in {output}", err=True)
-        return
-    for names, vectors in _told(batches, fraction):
-        for name, vector in zip(names, vectors, strict=True):
-            print_json({"id": name, "vector": vector.tolist()})
+    how: dict[str, Any] = {"max_length": max_length, "device": device, "dtype": dtype}
+    encoder = Encoder(model, **how, deterministic=deterministic)
+    with Background(encoder, workers) as background:
+        batches = _told(background.stream(texts, itemgetter(1)), fraction)
+        if output is not None:
+            count = write_matrix(output, (vectors for _, vectors in batches), encoder.dim)
+            click.echo(f"{count:,} vectors of {encoder.dim} numbers in {output}", err=True)
+            return
+        for rows, vectors in batches:
+            for (name, _), vector in zip(rows, vectors, strict=True):
+                print_json({"id": name, "vector": vector.tolist()})
 
 
-Batch = tuple[list[str], "Vectors"]
+Batch = tuple[list[tuple[str, str]], "Vectors"]  # names and texts
 
 
 def _told(batches: Iterable[Batch], fraction: Callable[[], float | None]) -> Iterator[Batch]:
@@ -71,10 +73,10 @@ def _told(batches: Iterable[Batch], fraction: Callable[[], float | None]) -> Ite
 
     started, rows = time.monotonic(), 0
     with progress_line() as line:
-        for names, vectors in batches:
-            rows += len(names)
+        for batch in batches:
+            rows += len(batch[0])
             line(Progress(rows, fraction(), time.monotonic() - started, rows))
-            yield names, vectors
+            yield batch
 
 
 def _texts(

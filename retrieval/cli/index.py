@@ -7,11 +7,13 @@ import click
 
 from retrieval.cli.options import (
     corpus_options,
+    deterministic,
     encoder_options,
     index_folder,
     kind_options,
     on_duplicate,
     passages,
+    workers,
 )
 
 
@@ -19,6 +21,8 @@ from retrieval.cli.options import (
 @click.argument("files", nargs=-1, required=True)
 @index_folder
 @encoder_options
+@deterministic
+@workers
 @corpus_options
 @on_duplicate
 @passages

@@ -50,6 +50,16 @@ on_duplicate = click.option(
     show_default=True,
     help="Which row of one id to keep.",
 )
+deterministic = click.option(
+    "--deterministic", is_flag=True, help="A text's vector is the same to the bit in any company."
+)
+workers = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that encode, each with its part of the threads, or on a GPU of its own.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, also on a terminal.")
 
 

@@ -99,9 +99,25 @@ def test_a_named_number_format_is_taken(name):
     assert pick_dtype(name, torch.device("cpu")) == getattr(torch, name)
 
 
-def test_the_automatic_number_format_follows_the_processor():
+def test_the_automatic_number_format_follows_the_processor(monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     features = torch.cpu.get_capabilities()
     in_hardware = features.get("amx_bf16") or features.get("avx512_bf16")
     expected = torch.bfloat16 if in_hardware else torch.float32
     assert pick_dtype("auto", torch.device("cpu")) == expected
     assert pick_dtype("auto", torch.device("mps")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("limit", "dtype"),
+    [
+        ("avx512_core_vnni", torch.float32),  # oneDNN would emulate it
+        ("AVX2", torch.float32),
+        ("AVX512_CORE_AMX", torch.bfloat16),
+        ("ALL", torch.bfloat16),
+    ],
+)
+def test_what_onednn_may_not_use_is_not_chosen(monkeypatch, limit, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert pick_dtype("auto", torch.device("cpu")) == dtype

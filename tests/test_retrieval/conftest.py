@@ -22,11 +22,11 @@ def named_bag(bag_class):
     """The stand-in encoder, made by name as the command line makes the real one."""
 
     class NamedBag(bag_class):
-        def __init__(self, model="bag", *, dtype="auto", device="auto", max_length=None):
+        def __init__(self, model="bag", *, max_length=None, **how):
             super().__init__(max_length=max_length or 256)
 
         @classmethod
-        def from_record(cls, record, *, dtype="auto", device="auto"):
+        def from_record(cls, record, **how):
             return cls(max_length=record["max_length"])
 
     return NamedBag

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.documents import Document, Hit, dropped_in, to_payload, with_dropped
-from retrieval.encoding import check_texts, model_record, token_batches, windows
+from retrieval.encoding import check_texts, model_record, windows
 from retrieval.errors import QueryError, RowProblem
 from retrieval.matrix import write_matrix
 from retrieval.schema import Schema, restore
@@ -132,23 +132,6 @@ def test_windows_are_consecutive_and_only_the_last_is_shorter(count, sizes):
     found = list(windows(iter(range(count)), 3))
     assert [len(window) for window in found] == sizes
     assert list(chain(*found)) == list(range(count))
-
-
-@pytest.mark.parametrize("lengths", [[], [5], [3, 900, 1, 40, 40, 2], list(range(200)), [0, 0, 1]])
-@pytest.mark.parametrize("budget", [1, 64, 1_000])
-def test_token_batches_hold_every_text_once_within_the_budget(lengths, budget):
-    batches = [batch.tolist() for batch in token_batches(lengths, budget)]
-    assert sorted(chain(*batches)) == list(range(len(lengths)))
-    widths = [max(lengths[position] for position in batch) for batch in batches]
-    assert all(
-        len(batch) == 1 or len(batch) * width <= budget
-        for batch, width in zip(batches, widths, strict=True)
-    )
-    assert widths == sorted(widths, reverse=True)
-
-
-def test_token_batches_are_full():
-    assert [len(batch) for batch in token_batches([4] * 10, 12)] == [3, 3, 3, 1]
 
 
 @pytest.mark.parametrize(
