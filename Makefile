@@ -19,7 +19,7 @@ demo: $(VENV)/offline.done
 	$(BIN)/python examples/search_peps.py build/peps-index
 
 test: $(VENV)/dev.done
-	$(BIN)/python -m pytest tests/
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/
 
 soak: $(VENV)/dev.done
 	for name in $(SOAKS); do \

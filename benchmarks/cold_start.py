@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import machine, wheel_model
+from benchmarks.peers import export
 from benchmarks.rows import prose
 
 QUESTION = "How do I wrap a function in code?"
@@ -70,27 +71,6 @@ def prepare(folder: Path, count: int) -> None:
     lines = [json.dumps(row) for row in table.to_pylist()]
     (folder / "texts.jsonl").write_text("\n".join(lines))
     export(folder / "model.onnx")
-
-
-def export(path: Path) -> None:
-    """all-MiniLM-L6-v2, one text, its tokens' mean, as ONNX."""
-    import torch
-    from transformers import BertModel
-
-    class Mean(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = BertModel.from_pretrained(wheel_model(), attn_implementation="eager")
-
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            return self.body(input_ids, attention_mask).last_hidden_state.mean(1)
-
-    ids = torch.ones(1, 12, dtype=torch.long)
-    names = ["input_ids", "attention_mask"]
-    axes = {name: {1: "tokens"} for name in names}
-    torch.onnx.export(
-        Mean().eval(), (ids, ids), path, input_names=names, dynamic_axes=axes, dynamo=False
-    )
 
 
 def lean_environment(folder: Path) -> Path:

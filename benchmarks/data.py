@@ -3,8 +3,10 @@
 import os
 import platform
 import random
+import re
+import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 DATA = Path(os.environ.get("RETRIEVAL_BENCHMARK_DATA", "../shared/data"))
@@ -42,9 +44,38 @@ def machine(*packages: str) -> str:
 
     capabilities = torch.cpu.get_capabilities()
     formats = [name for name in ("amx_bf16", "avx512_bf16") if capabilities.get(name)]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", *packages))
+    versions = ", ".join(filter(None, map(_named, ("torch", "numpy", *packages))))
     return (
         f"{capabilities.get('cpu_name', platform.processor())}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} torch threads, {' '.join(formats) or 'no bf16 unit'}; "
         f"Python {platform.python_version()}, {versions}"
     )
+
+
+def _named(package: str) -> str | None:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return None
+
+
+VERBOSE = """
+import torch
+print("ATen:", torch.backends.cpu.get_cpu_capability())
+torch.mm(torch.ones(64, 64), torch.ones(64, 64))
+torch.conv2d(torch.ones(4, 16, 64, 64), torch.ones(16, 16, 3, 3))
+"""
+SAID = {
+    "ATen": r"ATen: (.*)",
+    "oneDNN": r"onednn_verbose,.*cpu,isa:(.*)",
+    "MKL": r"MKL_VERBOSE .*architecture (.*?)(?: with support.*| enabled proc.*|, Lnx.*)",
+}
+
+
+def instruction_sets() -> str:
+    """What torch, oneDNN and MKL say that they use, in a process of this one's environment."""
+    told = {**os.environ, "ONEDNN_VERBOSE": "1", "MKL_VERBOSE": "1"}
+    command = [sys.executable, "-c", VERBOSE]
+    lines = subprocess.run(command, env=told, capture_output=True, text=True, check=True).stdout
+    found = {name: re.search(pattern, lines) for name, pattern in SAID.items()}
+    return ", ".join(f"{name} {match[1] if match else 'not told'}" for name, match in found.items())

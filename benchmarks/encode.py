@@ -1,19 +1,29 @@
-"""Texts per second against sentence-transformers as it comes, interleaved, with equality checked.
+"""Texts per second beside sentence-transformers, ONNX Runtime and OpenVINO on the same weights,
+interleaved in one run, with the vectors compared in the same run.
 
 python -m benchmarks.encode [--of prose|sts] [--texts 2000] [--rounds 5]
+
+For a processor without AMX and AVX-512: ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+MKL_ENABLE_INSTRUCTIONS=AVX2 before it (the first two do not reach MKL, which multiplies float32);
+the run ends with what the libraries then said they use. ONNX Runtime knows no such limit.
 """
 
 import argparse
 import random
 import statistics
-import time
+import tempfile
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
-from benchmarks.data import data, machine, passages, wheel_model
+from benchmarks.data import data, instruction_sets, machine, passages
+from benchmarks.peers import Encode, peers
+from benchmarks.rows import in_turns
 from retrieval import Encoder
+
+LEAST_COSINE = 0.99  # of a peer that is worth a comparison
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
@@ -28,6 +38,14 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 TEXTS: dict[str, Callable[[int], list[str]]] = {"prose": passages, "sts": sentences}
 
 
+def ours(student: str | None) -> dict[str, Encode]:
+    """Our encoder in float32 and as it comes, and a folder distilled from it."""
+    made = {f"ours, {dtype}": Encoder(dtype=dtype, device="cpu") for dtype in ("float32", "auto")}
+    if student:
+        made["student, auto"] = Encoder(student, device="cpu")
+    return {f"{name} ({each.record['dtype']})": each.encode for name, each in made.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--of", choices=TEXTS, default="prose")
@@ -36,42 +54,49 @@ def main() -> None:
     parser.add_argument("--student", help="a folder distilled from it, timed beside it")
     options = parser.parse_args()
     texts = TEXTS[options.of](options.texts)
-    peer = SentenceTransformer(wheel_model(), device="cpu")
-    runs: dict[str, Callable[[], np.ndarray]] = {
-        "sentence-transformers, fp32, batch 32": lambda: peer.encode(texts, batch_size=32),
-    }
-    for dtype in ("float32", "auto"):
-        encoder = Encoder("all-MiniLM-L6-v2", dtype=dtype, device="cpu")
-        name = f"ours, {dtype} ({encoder.record['dtype']})"
-        runs[name] = lambda encoder=encoder: np.concatenate(list(encoder.encode_stream(texts)))
-    if options.student:
-        student = Encoder(options.student, device="cpu")
-        runs["student, auto"] = lambda: np.concatenate(list(student.encode_stream(texts)))
+    print(machine("sentence-transformers", "transformers", "onnxruntime", "openvino", "nncf"))
+    print(f"in use: {instruction_sets()}")
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = peers(Path(folder), texts)
+        encoders = {**theirs, **ours(options.student)}
+    cosines = checked(encoders, texts)
+    seconds = in_turns(
+        {name: partial(run, texts) for name, run in encoders.items()}, options.rounds
+    )
+    report(seconds, cosines, list(theirs), len(texts))
+    print(
+        f"{len(texts)} texts of {options.of}, {options.rounds} interleaved rounds, medians (range)"
+    )
 
-    reference = next(iter(runs.values()))()
-    for name, run in runs.items():  # the first pass warms up, and checks what is compared
-        vectors = run()
-        cosines = (vectors * reference).sum(axis=1)
-        print(
-            f"{name}: max |Δ| {np.abs(vectors - reference).max():.2e}, "
-            f"cosine min {cosines.min():.6f} mean {cosines.mean():.6f}"
-        )
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.rounds):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - started)
 
-    print(f"\n{machine('sentence-transformers', 'transformers')}")
-    print(f"{len(texts)} texts of {options.of}, {options.rounds} interleaved rounds, medians")
-    baseline = next(iter(seconds.values()))
+def checked(encoders: dict[str, Encode], texts: list[str]) -> dict[str, np.ndarray]:
+    """The cosine of each text's vector to that of the first."""
+    vectors = {name: encode(texts) for name, encode in encoders.items()}
+    first = next(iter(vectors.values()))
+    for name, rows in vectors.items():
+        print(f"{name:32} max |Δ| {np.abs(rows - first).max():.2e}")
+    return {name: (rows * first).sum(axis=1) for name, rows in vectors.items()}
+
+
+def report(
+    seconds: dict[str, list[float]], cosines: dict[str, np.ndarray], theirs: list[str], texts: int
+) -> None:
+    """A line each, and ours over the best peer whose vectors are near enough."""
+    print(f"\n{'':32} {'texts/s':>8}  {'over the first':24} cosine: least, mean")
     for name, taken in seconds.items():
-        ratios = [base / own for base, own in zip(baseline, taken, strict=True)]
-        print(
-            f"{name:45} {len(texts) / statistics.median(taken):7.1f} texts/s"
-            f"   {statistics.median(ratios):.2f} x  ({min(ratios):.2f} … {max(ratios):.2f})"
-        )
+        near = f"{cosines[name].min():.6f}, {cosines[name].mean():.6f}"
+        rate = texts / statistics.median(taken)
+        print(f"{name:32} {rate:8.1f}  {times(seconds[theirs[0]], taken):24} {near}")
+    good = [name for name in theirs[1:] if cosines[name].min() >= LEAST_COSINE]
+    for name in (name for name in seconds if name not in theirs and good):
+        best = min(good, key=lambda each: statistics.median(seconds[each]))
+        print(f"{name} over {best}: {times(seconds[best], seconds[name])}")
+
+
+def times(theirs: list[float], own: list[float]) -> str:
+    """How many times as fast: the median of the rounds, and their range."""
+    ratios = [a / b for a, b in zip(theirs, own, strict=True)]
+    return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} … {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

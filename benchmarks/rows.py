@@ -70,4 +70,4 @@ def in_turns(runs: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[
 def ratio(seconds: Mapping[str, list[float]], name: str, to: str) -> str:
     """The median of the ratios of two runs, and their range."""
     ratios = [a / b for a, b in zip(seconds[name], seconds[to], strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})"

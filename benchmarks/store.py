@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import faiss
+import numpy as np
 
 from benchmarks.data import COLLECTIONS, data, machine
 from benchmarks.rows import Vectors, embeddings, in_turns, payloads, ratio, write
@@ -93,13 +94,24 @@ def halves(folder: Path) -> None:
     from retrieval.evaluation import read_beir, search_all
     from retrieval.metrics import means
 
-    encoder = Encoder("all-MiniLM-L6-v2", device="cpu")
+    encoder = Encoder("all-MiniLM-L6-v2", device="cpu", dtype="float32")
+    encode, seen = encoder.encode_document, {}
+
+    def remembered(texts):  # each text is encoded once for both formats
+        new = [text for text in dict.fromkeys(texts) if text not in seen]
+        if new:
+            seen.update(zip(new, zip(*encode(new), strict=True), strict=True))
+        vectors, lost = zip(*(seen[text] for text in texts), strict=True)
+        return np.stack(vectors), np.array(lost, np.int32)
+
+    encoder.encode_document = remembered
     for name in COLLECTIONS:
-        judged = read_beir(data(name))
+        judged = read_beir(data(f"ir/{name}"))
         line = [name]
         for dtype in ("float32", "float16"):
             place = folder / f"{name}-{dtype}"
-            build_index(judged.corpus, place, encoder=encoder, vectors=dtype, lexical=False)
+            how = {"vectors": dtype, "lexical": False, "passages": "none"}
+            build_index(judged.corpus, place, encoder=encoder, **how)
             run = search_all(Searcher(place, encoder=encoder), judged.queries, 100)
             size = sum(path.stat().st_size for path in place.glob("*.vec"))
             found = means(run, judged.qrels, ["ndcg@10"])["ndcg@10"]

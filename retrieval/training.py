@@ -108,8 +108,8 @@ def write_pairs(folder: Path, path: Path, count: int, *, seed: int = 0) -> None:
     :mod:`retrieval.known_items`): JSON lines of query and positive. ValueError for fewer than two.
     """
     view, chance = View(folder), random.Random(seed)
-    places = np.random.default_rng(seed).permutation(view.positions()).tolist()
-    items = (item for place in places for item in known_items(document(view, place), chance))
+    places = np.random.default_rng(seed).permutation(view.positions())
+    items = (item for place in places for item in known_items(document(view, int(place)), chance))
     made = [(item.question, item.passage.strip()[:CUT]) for item in islice(items, count)]
     if len(made) < 2:
         raise ValueError(

@@ -139,7 +139,7 @@ def test_the_size_budget_holds(root):
 
     assert 4 <= len(VERBS) <= 14
     assert (
-        sum(lines_of_code(path.read_text(encoding="utf-8")) for _, path in modules(root)) <= 17_000
+        sum(lines_of_code(path.read_text(encoding="utf-8")) for _, path in modules(root)) <= 17_500
     )
 
 

@@ -130,7 +130,7 @@ GENERATORS = [Writer("a"), Streamer("a"), Pointer(), None]
 NUMBER = "the threshold must be 'auto' or a number in 0 … 1, got"
 
 
-@pytest.mark.parametrize("generator", GENERATORS, ids=str)
+@pytest.mark.parametrize("generator", GENERATORS, ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -153,7 +153,7 @@ def test_an_unknown_way_or_threshold_is_refused_before_anything_is_asked(generat
 
 
 @pytest.mark.parametrize("how", ["auto", *HOWS])
-@pytest.mark.parametrize("generator", GENERATORS, ids=str)
+@pytest.mark.parametrize("generator", GENERATORS, ids=lambda each: type(each).__name__)
 def test_without_hits_there_is_no_answer_and_nobody_is_asked(generator, how):
     nothing = Answer(None, 0.0, [], [])
     assert answer_all(generator, ["q", "r"], [[], []], how=how) == [nothing, nothing]
