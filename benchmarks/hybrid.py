@@ -1,6 +1,6 @@
 """Ranking by words beside bm25s, and by both beside the cosine alone, on prose with ready vectors.
 
-python -m benchmarks.hybrid [--passages 100000] [--questions 200]
+python -m benchmarks.hybrid [--passages 100000] [--questions 100]
 
 Questions of SquadShifts. BM25 gets the same terms on both sides, made from the question each time,
 and its scores are compared. Hybrid is a whole `Searcher.search`, the question's encoding included,
@@ -91,7 +91,7 @@ def beside_dense(folder: Path, asked: list[str], rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--passages", type=int, default=100_000)
-    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kind", default="auto")
     options = parser.parse_args()
@@ -110,7 +110,7 @@ def main() -> None:
         held = sum(len(set(terms(text))) for text in texts)
         print(f"postings: {sizes / 2**20:.1f} MiB, {sizes / held:.1f} bytes each")
         beside_bm25s(folder, texts, asked, options.rounds)
-        beside_dense(folder, asked, options.rounds)
+        beside_dense(folder, asked, max(1, options.rounds // 2))
 
 
 if __name__ == "__main__":
