@@ -33,6 +33,10 @@ lint: $(VENV)/dev.done
 
 bench: $(VENV)/dev.done
 	$(BIN)/python -m benchmarks.encode
+	$(BIN)/python -m benchmarks.encode --of sts
+	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.warm
+	$(BIN)/python -m benchmarks.cold_start
 	$(BIN)/python -m benchmarks.variants
 	$(BIN)/python -m benchmarks.generate
 	$(BIN)/python -m benchmarks.quality

@@ -8,6 +8,7 @@ time and peak memory, page cache warm.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from benchmarks.data import machine, wheel_model
 from benchmarks.peers import export
 from benchmarks.rows import prose
 
+# Sources from elsewhere, or compiled anew by every process: not what is installed.
+UNUSUAL = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
 QUESTION = "How do I wrap a function in code?"
 HEAVY = """
 import json, sys
@@ -101,7 +104,8 @@ def spent(command: Sequence[object]) -> tuple[float, float, list[str]]:
         "sys.stdout.buffer.write(done.stdout)"
     )
     outer = [sys.executable, "-I", "-S", "-c", code, *map(str, command)]
-    done = subprocess.run(outer, capture_output=True, text=True, check=True)
+    env = {name: value for name, value in os.environ.items() if name not in UNUSUAL}
+    done = subprocess.run(outer, capture_output=True, text=True, check=True, env=env)
     seconds = time.perf_counter() - begun
     return seconds, int(done.stderr.splitlines()[-1]) / 1024, done.stdout.splitlines()
 
