@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from retrieval.errors import ModelError, QueryError
 RUNTIMES = ("auto", "numpy", "torch")
 # What is encoded without loading torch first, which takes longer than this does.
 FEW, SHORT = 4, 1_000  # texts, and their characters in all
+# Who has asked so often goes on asking: by then NumPy has taken as long as torch takes to load.
+OFTEN = 100
 # What a folder that is no proper model folder, or a wrong argument, can raise.
 EXPECTED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
@@ -22,7 +26,8 @@ class IndexEncoder:
 
     ``runtime="numpy"`` never imports torch, ``"torch"`` always does; ``"auto"`` begins with NumPy
     and moves over, for good, at the first batch of more than a few short texts, for a model that
-    only torch computes, and where a ``device`` or ``dtype`` is asked for. Both give the same
+    only torch computes, where a ``device`` or ``dtype`` is asked for, and, loading torch in the
+    background where it is installed, after a hundred questions. Both give the same
     vectors, rounding aside. Safe to call from many threads. ModelError when the model is not here,
     or another one is here under its name.
     """
@@ -46,7 +51,7 @@ class IndexEncoder:
         if runtime == "numpy" and asked:
             raise ModelError("the numpy runtime computes in float32 on the CPU only")
         self._only_numpy = runtime == "numpy"
-        self._loading = threading.Lock()
+        self._loading, self._asked = threading.Lock(), count(1)
         self._loaded: TextEncoder | None = None
         if runtime == "torch" or asked or not self._try_numpy():
             self._loaded = self._load_torch()
@@ -78,11 +83,20 @@ class IndexEncoder:
         if self._loaded is not None:
             return self._loaded
         if self._only_numpy or (len(texts) <= FEW and sum(map(len, texts)) <= SHORT):
+            if next(self._asked) == OFTEN and not self._only_numpy:
+                threading.Thread(target=self._move_over_if_possible).start()
             return self._numpy
+        return self._move_over()
+
+    def _move_over(self) -> TextEncoder:
         with self._loading:
             if self._loaded is None:
                 self._loaded = self._load_torch()
             return self._loaded
+
+    def _move_over_if_possible(self) -> None:
+        with suppress(ImportError, ModelError):  # else NumPy goes on
+            self._move_over()
 
     @property
     def max_length(self) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -94,6 +95,31 @@ def test_auto_moves_to_torch_for_many_or_long_texts(folder, texts, moves):
     if moves:
         searcher.search(QUESTION)
         assert searcher.encoder._for([QUESTION]) is searcher.encoder._loaded
+
+
+def test_auto_moves_to_torch_in_the_background_when_it_is_asked_often(folder, monkeypatch):
+    monkeypatch.setattr("retrieval.runtimes.OFTEN", 3)
+    searcher, lean = Searcher(folder), Searcher(folder, runtime="numpy")
+    for _ in range(4):
+        assert searcher.search(QUESTION)[0].id == lean.search(QUESTION)[0].id == "whale"
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join(20)
+    assert searcher.encoder._loaded is not None
+    assert lean.encoder._loaded is None
+    assert searcher.search(QUESTION)[0].id == "whale"
+
+
+def test_who_asks_often_without_torch_goes_on_with_numpy(folder):
+    code = """
+import retrieval.runtimes, threading
+retrieval.runtimes.OFTEN = 2
+from retrieval import Searcher
+searcher = Searcher(sys.argv[1])
+found = [searcher.search("dough in an oven")[0].id for _ in range(5)]
+[each.join() for each in threading.enumerate() if each is not threading.current_thread()]
+print(set(found), searcher.encoder._loaded)
+"""
+    assert lean(code, folder) == "{'bread'} None\n"
 
 
 def test_it_is_the_encoder_that_built_the_index(folder):
