@@ -23,7 +23,7 @@ from retrieval.errors import ModelError
 from retrieval.runtimes import EXPECTED, check_same, find_recorded, reason
 
 # Tokens of a piece of work: small beside a window, and an interruption waits for no more than one.
-PIECE = 16_384
+PIECE = 8_192
 # Documents whose lengths are sorted together. What an interruption loses is a window at most, some
 # seconds of work: in float32 the processor takes ten times as long as in bfloat16 in hardware.
 WINDOWS = {True: Window(4_096, 2**19), False: Window(4_096, 2**22)}  # by whether it is slow
@@ -186,7 +186,7 @@ class Encoder:
         return rows, np.array(lost, np.int32)
 
     def pieces(self, rows: Sequence[Ids]) -> Iterator[list[int]]:
-        """Positions of rows, in whole batches of like length, some ten thousand tokens together."""
+        """Positions of rows, in whole batches of like length, some thousands of tokens together."""
         lengths = [len(row) for row in rows]
         piece: list[int] = []
         tokens = 0
