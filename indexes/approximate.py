@@ -19,7 +19,10 @@ from indexes.segment import GRAPH, Segment
 GROUP = 1_024  # queries that are taken through all segments together
 AT_ONCE = 64  # queries whose candidates are scored together
 TAIL = 16_384  # rows without a file that are compared with what the others gave, all at once
-KNOB_COST = 30  # rows that are scored in the time that one step of a knob takes
+KNOB_COST = 10  # rows that are scored in the time that one step of a knob takes
+# A knob rises with 1 / share ** this where a filter leaves a share of the rows. Measured on 99,000
+# embeddings: 10 % of them are then found with a recall of 0.959, as all are (0.984 with 1).
+RISES = {"efSearch": 0.75, "nprobe": 0.5}
 
 
 Found: TypeAlias = tuple[Scores, Positions]
@@ -87,9 +90,8 @@ class Approximate:
         if selected is None or not knob:
             return knob
         share = max(int(selected.sum()), 1) / len(selected)
-        # A graph meets its neighbours one by one; of lists, those further off have ever fewer.
-        scale = share if self._promise.kind.knob == "efSearch" else np.sqrt(share)
-        return min(int(np.ceil(knob / scale)), max(self._promise.kind.knobs))
+        rise = share ** -RISES[str(self._promise.kind.knob)]
+        return min(int(np.ceil(knob * rise)), max(self._promise.kind.knobs))
 
     def _ann(self, number: int) -> Ann | None:
         with self._loading:
