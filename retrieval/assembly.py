@@ -134,7 +134,7 @@ class Encoder:
             "max_length": self.max_length,
             "dtype": str(self._dtype).removeprefix("torch."),
             "device": self._device.type,
-            "deterministic": self._deterministic,
+            **({"deterministic": True} if self._deterministic else {}),
             "files": self._files,
         }
 
