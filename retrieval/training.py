@@ -35,7 +35,7 @@ TOO_SIMILAR = 0.95  # of the positive's own similarity: likely a positive that n
 CUT = 400  # characters of a passage that are trained on
 # What adapts a model to a collection without harm; see benchmarks/RESULTS.md.
 ADAPTING = {
-    **{"base_share": 0.5, "freeze_embeddings": True},
+    **{"base_share": 0.75, "freeze_embeddings": True},
     **{"batch_size": 32, "lr": 5e-5, "warmup_steps": 5},
 }
 

@@ -142,7 +142,7 @@ def test_an_encoder_adapts_to_an_index_without_labels(real_cli, small, write):
     assert len(made) == 2 * len(WORDS)
     assert {"query": "the fig", "positive": rows[WORDS.index("fig")]["text"]} in made
     run = json.loads(Path("mine/training/results.json").read_text())["config"]
-    assert (run["base"], run["base_share"], run["batch_size"]) == (str(small), 0.5, 4)
+    assert (run["base"], run["base_share"], run["batch_size"]) == (str(small), 0.75, 4)
     moved = real_cli("compact", "-i", "index", "--model", "mine")
     assert moved.code == 0, moved.err
     assert real_cli("query", "the plum", "-i", "index").code == 0
