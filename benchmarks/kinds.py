@@ -19,21 +19,23 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.data import machine
-from benchmarks.rows import Vectors, embeddings, in_turns, payloads, ratio, write
+from benchmarks.rows import (
+    Positions,
+    Vectors,
+    embeddings,
+    in_turns,
+    payloads,
+    ratio,
+    recall,
+    write,
+)
 from indexes import IndexWriter, View
 
 QUERIES, K, LINKS, WIDTH = 1_000, 10, 32, 100
 FILTERS = {"0.1 %": "n = 7", "1 %": "n < 10", "10 %": "n < 100", "50 %": "n < 500"}
-Positions = npt.NDArray[np.int64]
 Search = Callable[[Vectors], Positions]
-
-
-def recall(found: Positions, truth: Positions) -> float:
-    lines = zip(found, truth, strict=True)
-    return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in lines]))
 
 
 def exact(rows: Vectors, queries: Vectors) -> Positions:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.data import machine
-from benchmarks.rows import SCHEMA, Vectors, embeddings, payloads
+from benchmarks.rows import SCHEMA, Vectors, embeddings, payloads, recall
 from indexes import Content, IndexWriter, View
 
 DIM, BATCH, QUERIES, KINDS = 384, 5_000, 200, ("flat", "small")
@@ -69,13 +69,12 @@ def search(folder: str, kind: str, rows: str) -> None:
     found = view.search(queries, 10)[1]
     seconds = time.perf_counter() - begun
     alone = sorted(_seconds(view, query) for query in queries[:50])[25]
-    exact = view.search(queries, 10, exact=True)[1]
-    recall = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(found, exact, strict=True)])
+    near = recall(found, view.search(queries, 10, exact=True)[1])
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     own, files = (int(status[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
     print(
         f"{kind}: {QUERIES} queries in {seconds:.1f} s, p50 alone {alone * 1e3:.0f} ms, recall@10 "
-        f"{recall:.4f}, resident {own:.0f} MiB of its own and {files:.0f} of files"
+        f"{near:.4f}, resident {own:.0f} MiB of its own and {files:.0f} of files"
     )
 
 

@@ -16,6 +16,7 @@ from benchmarks.data import data
 from indexes import Content, IndexWriter
 
 Vectors = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
 BATCH = 5_000
 SCHEMA = [{"name": "n", "type": "int64"}]
 
@@ -53,6 +54,12 @@ def write(folder: Path, rows: Vectors, **fields: object) -> None:
             part = rows[first : first + BATCH]
             writer.add(part, payloads(first, first + len(part)))
         writer.commit()
+
+
+def recall(found: Positions, truth: Positions) -> float:
+    """The share of the true rows that is found, the mean of the lines."""
+    lines = zip(found, truth, strict=True)
+    return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in lines]))
 
 
 def in_turns(runs: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, list[float]]:

@@ -13,7 +13,7 @@ from indexes.exact import Parts, Positions, Scores, gather, top_k
 from indexes.filtering import Filters, Selected
 from indexes.forks import Process
 from indexes.layout import Vectors
-from indexes.manifest import Content, Manifest, SegmentEntry, published, read_manifest
+from indexes.manifest import Content, Manifest, published, read_manifest
 from indexes.promise import Promise
 from indexes.segment import Segment
 
@@ -69,7 +69,8 @@ class View:
         for _ in range(ATTEMPTS):
             content = published(self.folder, manifest)
             try:
-                opened = [self._opened(entry, content, whole) for entry in content.segments]
+                given = content.dim, content.dtype
+                opened = [Segment(self.folder, s, *given, whole=whole) for s in content.segments]
                 return manifest, content, opened
             except FileNotFoundError as error:
                 newer = read_manifest(self.folder)
@@ -78,9 +79,6 @@ class View:
                     raise IndexCorrupt(f"{error.filename} is missing") from None
                 manifest, whole = newer, changed
         raise IndexCorrupt(f"{self.folder} kept changing while it was opened; try again")
-
-    def _opened(self, entry: SegmentEntry, content: Content, whole: bool) -> Segment:
-        return Segment(self.folder, entry, content.dim, content.dtype, whole=whole)
 
     def __len__(self) -> int:
         """How many rows are live."""

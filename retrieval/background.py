@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.encoding import WINDOW, Counts, Item, TextEncoder, Vectors, windows
+from retrieval.encoding import WINDOW, WINDOW_BYTES, Counts, Item, TextEncoder, Vectors, windows
 from retrieval.errors import ModelError
 
 Ids = npt.NDArray[np.int32]
@@ -27,7 +27,7 @@ class Window(NamedTuple):
     bytes: int
 
 
-PLAIN = Window(WINDOW, 64 * 2**20)  # of an encoder that says nothing of it
+PLAIN = Window(WINDOW, WINDOW_BYTES)  # of an encoder that says nothing of it
 
 
 @runtime_checkable

@@ -18,7 +18,13 @@ from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, dropped_in, to_payload
 from retrieval.duplicates import OnDuplicate, check_choice
 from retrieval.encoded_rows import Encoded, RowsInFlight
-from retrieval.encoding import WINDOW, EncoderOptions, TextEncoder, model_record
+from retrieval.encoding import (
+    WINDOW,
+    WINDOW_BYTES,
+    EncoderOptions,
+    TextEncoder,
+    model_record,
+)
 from retrieval.errors import CorpusError
 from retrieval.files import listed
 from retrieval.passages import Passages, choose
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_ROWS = 2_000
 CHECKPOINT_SECONDS = 5.0
-WINDOW_BYTES = 64 * 2**20  # a window of long texts ends early
 
 
 def build_index(

@@ -16,6 +16,7 @@ Item = TypeVar("Item")
 # Documents encoded together. Fixed, and counted from the first row, so that a build that was
 # interrupted forms the same batches as one that was not.
 WINDOW = 256
+WINDOW_BYTES = 64 * 2**20  # a window of long texts ends early
 
 
 class HowToCompute(TypedDict, total=False):

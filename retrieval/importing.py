@@ -13,11 +13,11 @@ from indexes.errors import IndexUnfinished, VectorError
 from indexes.manifest import Content
 from indexes.writer import IndexWriter
 from retrieval.analysis import DEFAULT_LANGUAGE
-from retrieval.building import WINDOW_BYTES, wanted
+from retrieval.building import wanted
 from retrieval.corpus import Corpus, OnError, Source, open_corpus
 from retrieval.documents import Document, to_payload
 from retrieval.duplicates import OnDuplicate, check_choice, repeated
-from retrieval.encoding import WINDOW, EncoderOptions, TextEncoder, Vectors, model_record
+from retrieval.encoding import WINDOW, WINDOW_BYTES, TextEncoder, Vectors, model_record
 from retrieval.errors import CorpusError, ModelError, RowProblem
 from retrieval.files import listed
 from retrieval.probes import make_probes
@@ -29,6 +29,8 @@ from retrieval.sidecars import SIDECARS
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+    from retrieval.encoding import EncoderOptions
 
 SAMPLE = 8  # documents that are encoded to see whether the vectors are the model's
 SAME = 0.99  # least cosine of two vectors of one text from one model, whatever the number format

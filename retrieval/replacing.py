@@ -9,10 +9,9 @@ import numpy as np
 from indexes.layout import Vectors, id_of
 from indexes.standing import Place, Standing
 from indexes.writer import IndexWriter
-from retrieval.building import WINDOW_BYTES
 from retrieval.documents import Document, with_dropped
 from retrieval.encoded_rows import encode_rows
-from retrieval.encoding import WINDOW, TextEncoder
+from retrieval.encoding import WINDOW, WINDOW_BYTES, TextEncoder
 from retrieval.parents import Holder, check_owner, owner_in, rows_of
 
 
