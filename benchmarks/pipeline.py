@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="0: not measured")
     parser.add_argument("--memory", type=int, default=20_000, help="rows; 0: not measured")
     options = parser.parse_args()
     encoder = Encoder(device="cpu")
@@ -55,10 +55,10 @@ def main() -> None:
                 corpus, next(fresh), encoder=encoder, passages="none"
             ),
             "retrieval index": command(),
-            f"retrieval index --workers {options.workers}": command(
-                "--workers", str(options.workers)
-            ),
         }
+        if options.workers:
+            more = ("--workers", str(options.workers))
+            runs[f"retrieval index {' '.join(more)}"] = command(*more)
         seconds = in_turns(runs, options.rounds)
         print(f"{len(texts)} passages, {options.rounds} interleaved rounds, medians (range)")
         for name, taken in seconds.items():

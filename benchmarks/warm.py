@@ -3,7 +3,8 @@ sentence-transformers with a faiss graph of the same settings.
 
 python -m benchmarks.warm [--rows 100000] [--questions 60] [--rounds 5]
 
-Each question goes to all of them in turn. Both give ids, texts and scores. A ``Searcher`` begins
+Each question goes to all of them in turn, with a pause before each: threads that are done spin for
+a while, on the cores that the next one needs. Both give ids, texts and scores. A ``Searcher`` begins
 with NumPy and has moved over to torch after a hundred questions.
 """
 
@@ -25,6 +26,7 @@ from retrieval import Searcher, import_index
 
 K = 10
 LINKS, WIDTH = 32, 100  # of a graph of the kind hnsw
+PAUSE = 0.1  # seconds
 Ask = Callable[[str], list[str]]  # a question to the ids of its hits
 PEER = "sentence-transformers + faiss"
 
@@ -91,6 +93,7 @@ def measured(asks: dict[str, Ask], questions: list[str], rounds: int) -> dict[st
         taken: dict[str, list[float]] = {name: [] for name in asks}
         for question in questions:
             for name, ask in asks.items():
+                time.sleep(PAUSE)
                 begun = time.perf_counter()
                 ask(question)
                 taken[name].append(time.perf_counter() - begun)
