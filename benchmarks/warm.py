@@ -4,8 +4,8 @@ sentence-transformers with a faiss graph of the same settings.
 python -m benchmarks.warm [--rows 100000] [--questions 60] [--rounds 5]
 
 Each question goes to all of them in turn, with a pause before each: threads that are done spin for
-a while, on the cores that the next one needs. Both give ids, texts and scores. A ``Searcher`` begins
-with NumPy and has moved over to torch after a hundred questions.
+a while, on the cores that the next one needs. Both give ids, texts and scores. A ``Searcher``
+begins with NumPy and has moved over to torch after a hundred questions.
 """
 
 import argparse

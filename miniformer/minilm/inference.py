@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from miniformer.minilm.inference_layers import FusedLayer, Group, in_format, pick_format
+from miniformer.minilm.fused_linear import pick_format
+from miniformer.minilm.inference_layers import FusedLayer, Group, in_format
 from miniformer.minilm.mini_lm_model import SentenceTransformer
 from miniformer.minilm.model_components import TransformerLayer
 from miniformer.minilm.tokenizer import Ids

@@ -8,18 +8,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from miniformer.minilm import SentenceTransformer, inference, inference_layers
+from miniformer.minilm import SentenceTransformer, fused_linear, inference
 from miniformer.minilm.folder import DenseSpec
-from miniformer.minilm.inference import POOLINGS, FusedSentenceTransformer
-from miniformer.minilm.inference_layers import (
+from miniformer.minilm.fused_linear import (
     BLAS,
+    BY_LENGTH,
+    FEW,
     IN_PLACE,
     KERNELS,
     ONE_DNN,
     POST_OPS,
-    FusedLayer,
     pick_format,
 )
+from miniformer.minilm.inference import POOLINGS, FusedSentenceTransformer
+from miniformer.minilm.inference_layers import FusedLayer
 from miniformer.minilm.tokenizer import pad
 from miniformer.model.feedforward import ACTIVATIONS
 
@@ -110,11 +112,11 @@ def fused(model):
     return FusedSentenceTransformer(model, "float32")
 
 
-@pytest.fixture(params=["BLAS", "ONE_DNN"])
+@pytest.fixture(params=["BLAS", "BY_LENGTH", "ONE_DNN"])
 def kernels(request, monkeypatch):
-    """float32 by each way of multiplying; the second is bfloat16's where the processor has it."""
-    chosen = {"BLAS": BLAS, "ONE_DNN": ONE_DNN}[request.param]
-    monkeypatch.setattr(inference_layers, "KERNELS", {torch.float32: chosen})
+    """float32 by each way of multiplying; the last is bfloat16's where the processor has it."""
+    chosen = {"BLAS": BLAS, "BY_LENGTH": BY_LENGTH, "ONE_DNN": ONE_DNN}[request.param]
+    monkeypatch.setattr(fused_linear, "KERNELS", {torch.float32: chosen})
     if pick_format("float32")[1] is not chosen:
         pytest.skip("this build of torch has no oneDNN")
     return chosen
@@ -232,19 +234,21 @@ def test_alone_or_in_company_the_bits_are_the_same(model, rows, expected):
 
 
 def test_the_bits_are_the_same_by_onednn_too(model, rows, monkeypatch):
-    monkeypatch.setattr(inference_layers, "KERNELS", {torch.float32: ONE_DNN})
+    monkeypatch.setattr(fused_linear, "KERNELS", {torch.float32: ONE_DNN})
     fused = FusedSentenceTransformer(model, "float32", deterministic=True)
     short = [row for row in rows if len(row) <= 40]
     assert np.array_equal(fused(short), np.concatenate([fused([row]) for row in short]))
 
 
-def test_a_deterministic_pass_holds_one_text(passes):
+def test_a_deterministic_pass_holds_one_text(passes, monkeypatch):
+    monkeypatch.setattr(fused_linear, "KERNELS", {torch.float32: BLAS})
     fused = FusedSentenceTransformer(build(num_hidden_layers=1), "float32", deterministic=True)
     fused(draw([5, 9, 9, 2], 50))
     assert passes == [(9, [9]), (9, [9]), (5, [5]), (2, [2])]
 
 
-def test_a_pass_holds_no_padding_and_no_more_than_its_budget(passes):
+def test_a_pass_holds_no_padding_and_no_more_than_its_budget(passes, monkeypatch):
+    monkeypatch.setattr(fused_linear, "KERNELS", {torch.float32: BLAS})
     model = build(num_hidden_layers=1)
     fused = FusedSentenceTransformer(model, "float32", token_budget=12)
     fused(draw([2, 2, 13, 5, 7, 30, 5, 6, 6, 1], 50))
@@ -258,7 +262,21 @@ def test_onednn_meets_few_shapes_at_little_cost():
     assert len(set(padded)) <= 48
     waste = [size / tokens for tokens, size in enumerate(padded, 1) if tokens >= 64]
     assert max(waste) <= 1.125
-    assert BLAS.multiple(1_001) == 1
+    assert BLAS.multiple(1_001) == BY_LENGTH.multiple(FEW + 1) == 1
+
+
+def test_weights_are_laid_out_for_few_tokens_when_these_come(passes):
+    if pick_format("float32")[1] is not BY_LENGTH:
+        pytest.skip("this build of torch has no oneDNN")
+    model = build(num_hidden_layers=1, max_length=FEW + 1, max_position_embeddings=FEW + 1)
+    fused = FusedSentenceTransformer(model, "float32")
+    few, many = sorted(draw([FEW + 1, FEW - 1], 50), key=len)
+    linear = fused._layers[0]._narrow
+    same(fused([many]), alone(model, [many]))
+    assert "_few" not in vars(linear)
+    same(fused([few]), alone(model, [few]))
+    assert "_few" in vars(linear)
+    assert [size for size, _ in passes] == [FEW + 1, FEW]
 
 
 def test_the_model_is_not_changed(kernels):
@@ -283,7 +301,7 @@ def test_what_is_not_fused_or_converted_is_not_copied(model, fused):
     embeddings = model.model.embeddings
     assert fused._words.data_ptr() == embeddings.word_embeddings.weight.data_ptr()
     wide = model.model.encoder.layer[0].intermediate.dense.weight
-    assert fused._layers[0]._widen._weight.data_ptr() == wide.data_ptr()
+    assert fused._layers[0]._widen._many._weight.data_ptr() == wide.data_ptr()
 
 
 def test_many_threads_get_the_vectors_of_one():
@@ -307,16 +325,16 @@ def test_many_threads_get_the_vectors_of_one():
 )
 def test_auto_is_bfloat16_only_where_it_is_multiplied(monkeypatch, flags, hardware, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
-    monkeypatch.setattr(inference_layers, "_has_layout", lambda dtype: hardware)
-    assert pick_format("auto") == (dtype, KERNELS[dtype])
-    assert pick_format("float32") == (torch.float32, BLAS)
+    monkeypatch.setattr(fused_linear, "_has_layout", lambda dtype: hardware)
+    assert pick_format("auto") == (dtype, KERNELS[dtype] if hardware else BLAS)
+    assert pick_format("float32") == (torch.float32, BY_LENGTH if hardware else BLAS)
     assert pick_format("bfloat16") == (torch.bfloat16, ONE_DNN if hardware else BLAS)
 
 
 def test_whether_onednn_has_bfloat16_is_asked_of_it():
     supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    assert inference_layers._has_layout(torch.bfloat16) <= supported
-    assert not inference_layers._has_layout(torch.int32)
+    assert fused_linear._has_layout(torch.bfloat16) <= supported
+    assert not fused_linear._has_layout(torch.int32)
 
 
 def test_auto_is_the_default_and_what_it_chose_is_said():
