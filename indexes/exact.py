@@ -29,29 +29,38 @@ def top_k(parts: Parts, queries: Vectors, k: int) -> tuple[Scores, Positions]:
     if k == 0:
         return scores, positions
     with np.errstate(invalid="ignore", over="ignore"):  # of damaged rows; the score tells
-        for start in range(0, len(queries), QUERIES):
-            group = queries[start : start + QUERIES]
-            for at, candidates in enumerate(_candidates(parts, group, k), start):
-                scores[at], positions[at] = _ranked(parts, queries[at], candidates, k)
+        for at, candidates in enumerate(_candidates(parts, queries, k)):
+            scores[at], positions[at] = _ranked(parts, queries[at], candidates, k)
     return scores, positions
 
 
 def _candidates(parts: Parts, queries: Vectors, k: int) -> list[Positions]:
-    """For each query every position that may be among the best, by float32 products."""
+    """For each query every position that may be among the best, by float32 products.
+
+    A block is read once for all queries, for it may have to come from the disk.
+    """
     kept = [_Kept(k) for _ in queries]
     first = 0
     for vectors, dead in parts:
         for start in range(0, len(vectors), BLOCK):
             rows = np.asarray(vectors[start : start + BLOCK], np.float32)
-            block = queries @ rows.T  # [queries, block]
-            if not np.isfinite(block.sum()):
-                block[~np.isfinite(block)] = np.inf
-            if dead is not None:
-                block[:, dead[start : start + BLOCK]] = -np.inf
-            for own, scores in zip(kept, block, strict=True):
-                own.take(scores, first + start)
+            gone = None if dead is None else dead[start : start + BLOCK]
+            for low in range(0, len(queries), QUERIES):
+                block = _products(queries[low : low + QUERIES], rows, gone)
+                for own, scores in zip(kept[low : low + QUERIES], block, strict=True):
+                    own.take(scores, first + start)
         first += len(vectors)
     return [own.positions for own in kept]
+
+
+def _products(queries: Vectors, rows: Vectors, dead: npt.NDArray[np.bool_] | None) -> Scores:
+    """Inner products [queries, rows]: inf of damaged rows, -inf of dead ones."""
+    block: Scores = queries @ rows.T
+    if not np.isfinite(block.sum()):
+        block[~np.isfinite(block)] = np.inf
+    if dead is not None:
+        block[:, dead] = -np.inf
+    return block
 
 
 class _Kept:
