@@ -41,6 +41,7 @@ def test_search_equals_brute_force_and_faiss(
 ):
     segment_rows(per_segment)
     monkeypatch.setattr("indexes.exact.BLOCK", block)
+    monkeypatch.setattr("indexes.exact.QUERIES", 4)
     rows = store.rows(n, dim)
     view = store.build(tmp_path / "index", rows, batch=min(50, per_segment))
     assert len(view.content.segments) > 1 or n <= per_segment
