@@ -29,8 +29,8 @@ POST_OPS: Mapping[Activation, tuple[str, str]] = {
 }
 NO_POST_OP = ("none", "")
 ROWS_EXPECTED = 2_048  # oneDNN chooses a layout for a number of rows; others work too
-# Up to so many tokens, a question rather than a corpus, it costs more to read the weights than to
-# multiply by them.
+# Up to so many tokens, a question rather than a corpus, weights that are laid out already win; with
+# some hundreds of tokens both ways take the same. See benchmarks/RESULTS.md.
 FEW = 128
 
 
