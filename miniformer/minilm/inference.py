@@ -34,8 +34,8 @@ class FusedSentenceTransformer:
     """A sentence encoder for inference on a CPU, with the weights of a readable one.
 
     ``dtype`` is float32, bfloat16, or auto: bfloat16 where the processor multiplies it. Weights are
-    converted once; those that stay as they are remain the model's own memory: do not train it on. In
-    float32 the layers' weights are copied once more when the first few tokens come by themselves.
+    converted once; those that stay as they are remain the model's own memory: do not train it on.
+    In float32 the layers' weights are copied once more when few tokens first come by themselves.
     Texts are laid end to end, so that padding costs nothing, at most ``token_budget`` tokens in a
     pass (a longer text goes alone), which bounds the memory.
 
