@@ -1,6 +1,9 @@
 """Exact search by inner product over mapped rows, in blocks, with numpy alone."""
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +12,25 @@ from indexes.layout import Vectors
 
 BLOCK = 16_384  # rows scored at once: bounds the memory and the time between signals
 QUERIES = 64  # queries scored at once
+# Of our own, for one query, which reads more than it computes: more would wait for the memory.
+THREADS = min(4, os.cpu_count() or 1)
+# Whose threads spin on for milliseconds after encoding a query. The matrix library's, which get an
+# even share of the rows each and spin too, take four times as long beside them.
+SPINNING = "torch"
 MARGIN = 1e-5  # more than a float32 inner product of unit vectors can be off
 
 Scores = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
-Parts = Sequence[tuple[Vectors, npt.NDArray[np.bool_] | None]]
+Mask = npt.NDArray[np.bool_]
+Parts = Sequence[tuple[Vectors, Mask | None]]
+
+
+class Block(NamedTuple):
+    """Some rows of a part: which of them are dead, and the position of the first."""
+
+    rows: Vectors
+    dead: Mask | None
+    first: int
 
 
 def top_k(parts: Parts, queries: Vectors, k: int) -> tuple[Scores, Positions]:
@@ -28,8 +45,12 @@ def top_k(parts: Parts, queries: Vectors, k: int) -> tuple[Scores, Positions]:
     positions = np.empty((len(queries), k), np.int64)
     if k == 0:
         return scores, positions
+    if len(queries) == 1 and SPINNING in sys.modules:
+        found = [_candidates_of_one(parts, queries[0], k)]
+    else:
+        found = _candidates(parts, queries, k)
     with np.errstate(invalid="ignore", over="ignore"):  # of damaged rows; the score tells
-        for at, candidates in enumerate(_candidates(parts, queries, k)):
+        for at, candidates in enumerate(found):
             scores[at], positions[at] = _ranked(parts, queries[at], candidates, k)
     return scores, positions
 
@@ -40,27 +61,53 @@ def _candidates(parts: Parts, queries: Vectors, k: int) -> list[Positions]:
     A block is read once for all queries, for it may have to come from the disk.
     """
     kept = [_Kept(k) for _ in queries]
-    first = 0
-    for vectors, dead in parts:
-        for start in range(0, len(vectors), BLOCK):
-            rows = np.asarray(vectors[start : start + BLOCK], np.float32)
-            gone = None if dead is None else dead[start : start + BLOCK]
+    with np.errstate(invalid="ignore", over="ignore"):
+        for block in _blocks(parts):
+            rows = np.asarray(block.rows, np.float32)
             for low in range(0, len(queries), QUERIES):
-                block = _products(queries[low : low + QUERIES], rows, gone)
-                for own, scores in zip(kept[low : low + QUERIES], block, strict=True):
-                    own.take(scores, first + start)
-        first += len(vectors)
+                products = _marked(queries[low : low + QUERIES] @ rows.T, block.dead)
+                for own, scores in zip(kept[low : low + QUERIES], products, strict=True):
+                    own.take(scores, block.first)
     return [own.positions for own in kept]
 
 
-def _products(queries: Vectors, rows: Vectors, dead: npt.NDArray[np.bool_] | None) -> Scores:
-    """Inner products [queries, rows]: inf of damaged rows, -inf of dead ones."""
-    block: Scores = queries @ rows.T
-    if not np.isfinite(block.sum()):
-        block[~np.isfinite(block)] = np.inf
+def _candidates_of_one(parts: Parts, query: Vectors, k: int) -> Positions:
+    """The same for one query, in threads of our own that take block after block."""
+    from concurrent.futures import ThreadPoolExecutor  # not for a question from the shell
+
+    def score(block: Block) -> Scores:
+        with np.errstate(invalid="ignore", over="ignore"):
+            products = np.einsum("nd,d->n", np.asarray(block.rows, np.float32), query)
+            return _marked(products, block.dead)
+
+    kept, blocks = _Kept(k), list(_blocks(parts))
+    threads = ThreadPoolExecutor(THREADS)
+    try:
+        run = threads.map if len(blocks) > 1 else map
+        for block, scores in zip(blocks, run(score, blocks), strict=True):
+            kept.take(scores, block.first)
+    finally:
+        threads.shutdown(cancel_futures=True)
+    return kept.positions
+
+
+def _blocks(parts: Parts) -> Iterator[Block]:
+    first = 0
+    for vectors, dead in parts:
+        for start in range(0, len(vectors), BLOCK):
+            end = start + BLOCK
+            gone = None if dead is None else dead[start:end]
+            yield Block(vectors[start:end], gone, first + start)
+        first += len(vectors)
+
+
+def _marked(products: Scores, dead: Mask | None) -> Scores:
+    """Inner products [..., rows] with inf for damaged rows and -inf for dead ones."""
+    if not np.isfinite(products.sum()):
+        products[~np.isfinite(products)] = np.inf
     if dead is not None:
-        block[:, dead] = -np.inf
-    return block
+        products[..., dead] = -np.inf
+    return products
 
 
 class _Kept:

@@ -2,7 +2,8 @@
 
 For the few short texts of a cold question, where importing torch would cost far more than the
 arithmetic. Weights stay mapped: a matrix is multiplied where it lies in the file, and of the word
-embeddings only the rows of the texts' tokens are read. Texts are laid end to end, without padding.
+embeddings only the rows of the texts' tokens are read. Texts are laid end to end, without padding,
+a token in a column.
 """
 
 import math
@@ -39,11 +40,11 @@ MIN_NORM = 1e-12  # keeps a zero vector finite, as torch's normalize does
 PASS_TOKENS = 512  # in one pass: the widest activation of MiniLM stays at 3 MB
 INSTEAD = "use the torch runtime"
 
-# The tokens [L, hidden] of one text to its vector.
+# The tokens [hidden, L] of one text to its vector.
 POOLINGS: Mapping[str, Activation] = {
-    "mean": lambda tokens: np.asarray(tokens.mean(0)),
-    "cls": lambda tokens: tokens[0],
-    "max": lambda tokens: np.asarray(tokens.max(0)),
+    "mean": lambda tokens: np.asarray(tokens.mean(1)),
+    "cls": lambda tokens: tokens[:, 0],
+    "max": lambda tokens: np.asarray(tokens.max(1)),
 }
 
 
@@ -68,11 +69,14 @@ class _Checkpoint:
         return Table(self._tensors[f"{name}.weight"])
 
     def linear(self, name: str) -> Linear:
-        bias = self._tensors.get(f"{name}.bias")
-        return Linear(self.table(name)[:], Table(bias)[:] if bias else None)
+        bias = f"{name}.bias"
+        return Linear(self.table(name)[:], self._column(bias) if bias in self._tensors else None)
 
     def norm(self, name: str, eps: float) -> LayerNorm:
-        return LayerNorm(self.table(name)[:], Table(self._tensors[f"{name}.bias"])[:], eps)
+        return LayerNorm(self._column(f"{name}.weight"), self._column(f"{name}.bias"), eps)
+
+    def _column(self, name: str) -> Floats:
+        return Table(self._tensors[name])[:, None]
 
 
 class _Layer:
@@ -97,20 +101,20 @@ class _Layer:
         return self._norm(self._narrow(self._act(self._widen(attended))) + attended)
 
     def _attend(self, hidden: Floats, texts: Sequence[slice]) -> Floats:
-        """Each text within itself: [T, hidden] to [T, hidden]."""
-        by_head = (len(hidden), self._heads, hidden.shape[1] // self._heads)
+        """Each text within itself: [hidden, T] to [hidden, T]."""
+        by_head = (self._heads, len(hidden) // self._heads, hidden.shape[1])
         queries, keys, values = (
-            projection(hidden).reshape(by_head).swapaxes(0, 1)  # [H, T, D]
+            projection(hidden).reshape(by_head)  # [H, D, T]
             for projection in (self._query, self._key, self._value)
         )
-        queries *= np.float32(1 / math.sqrt(by_head[2]))
+        queries *= np.float32(1 / math.sqrt(by_head[1]))
         mixed = np.empty(by_head, np.float32)
         for text in texts:
-            weights = queries[:, text] @ keys[:, text].swapaxes(1, 2)  # [H, L, L]
-            weights -= weights.max(-1, keepdims=True)
+            weights = keys[..., text].swapaxes(1, 2) @ queries[..., text]  # [H, key, query]
+            weights -= weights.max(1, keepdims=True)
             np.exp(weights, out=weights)
-            weights /= weights.sum(-1, keepdims=True)
-            mixed[text] = (weights @ values[:, text]).swapaxes(0, 1)
+            weights /= weights.sum(1, keepdims=True)
+            np.matmul(values[..., text], weights, out=mixed[..., text])
         return mixed.reshape(hidden.shape)
 
 
@@ -156,15 +160,15 @@ class NumpySentenceTransformer:
         hidden += self._first_type
         for text in texts:
             hidden[text] += self._positions[: text.stop - text.start]
-        hidden = self._norm(hidden)
+        hidden = self._norm(np.ascontiguousarray(hidden.T))
         for layer in self._layers:
             hidden = layer(hidden, texts)
-        pooled = np.stack([self._pool(hidden[text]) for text in texts])
+        pooled = np.stack([self._pool(hidden[:, text]) for text in texts], axis=1)
         for linear, act in self._dense:
             pooled = act(linear(pooled))
-        norms = np.linalg.norm(pooled, axis=1, keepdims=True)
+        norms = np.linalg.norm(pooled, axis=0)
         unit: Floats = pooled / np.maximum(norms, MIN_NORM)
-        return unit
+        return unit.T
 
 
 def _passes(rows: Sequence[Sequence[int]]) -> Iterator[slice]:

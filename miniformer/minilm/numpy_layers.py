@@ -1,4 +1,8 @@
-"""The blocks of a BERT encoder in float32 NumPy: activations, linear maps, norms, tables."""
+"""The blocks of a BERT encoder in float32 NumPy: activations, linear maps, norms, tables.
+
+Tokens are columns. The matrix library copies the right operand of a product into a layout of its
+own; with W · x that is a few tokens, with x · Wᵀ all the weights.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -107,14 +111,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Linear:
-    """A weight [out, in] and a bias [out]."""
+    """A weight [out, in] and a bias [out, 1]."""
 
     weight: Floats
     bias: Floats | None
 
     def __call__(self, x: Floats) -> Floats:
-        """Map [n, in] to [n, out]."""
-        y: Floats = x @ self.weight.T
+        """Map [in, n] to [out, n]."""
+        y: Floats = self.weight @ x
         if self.bias is not None:
             y += self.bias
         return y
@@ -122,17 +126,17 @@ class Linear:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """Layer normalisation (Ba et al. 2016, arXiv:1607.06450)."""
+    """Layer normalisation (Ba et al. 2016, arXiv:1607.06450), weight and bias [hidden, 1]."""
 
     weight: Floats
     bias: Floats
     eps: float
 
     def __call__(self, x: Floats) -> Floats:
-        """Bring each row of [n, hidden] to mean 0 and variance 1, then scale and shift it."""
-        x = x - x.mean(-1, keepdims=True)
-        variance = np.einsum("nh,nh->n", x, x) / x.shape[-1]
-        x *= (1 / np.sqrt(variance + np.float32(self.eps)))[:, None]
+        """Bring each column of [hidden, n] to mean 0 and variance 1, then scale and shift it."""
+        x = x - x.mean(0)
+        variance = np.square(x).mean(0)
+        x *= 1 / np.sqrt(variance + np.float32(self.eps))
         x *= self.weight
         x += self.bias
         return x

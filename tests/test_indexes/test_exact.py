@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from indexes import IndexWriter, VectorError, View
+from indexes.exact import top_k
 
 
 def brute_force(rows, queries, k):
@@ -54,6 +55,46 @@ def test_search_equals_brute_force_and_faiss(
     count = min(n, k)
     np.testing.assert_array_equal(view.positions()[ids[:, :count]], found[1])
     np.testing.assert_allclose(scores[:, :count], found[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("block", [16_384, 13])
+def test_one_query_by_our_own_threads_gives_what_the_matrix_library_gives(
+    store, tmp_path, segment_rows, monkeypatch, block
+):
+    segment_rows(60)
+    monkeypatch.setattr("indexes.exact.BLOCK", block)
+    rows = store.rows(150, 48, ids=[f"id-{at % 90}" for at in range(150)])
+    view = store.build(tmp_path / "index", rows, batch=10)
+    threads = set()
+    einsum = np.einsum
+
+    def noticed(*operands):
+        threads.add(threading.get_ident())
+        return einsum(*operands)
+
+    monkeypatch.setattr("indexes.exact.np.einsum", noticed)
+    for query in store.unit(8, 48, seed=1):
+        monkeypatch.setattr("indexes.exact.SPINNING", "no such module")
+        plain = view.search(query[None], 7)
+        assert not threads
+        monkeypatch.setattr("indexes.exact.SPINNING", "sys")  # a module that is there
+        scores, positions = view.search(query[None], 7)
+        assert scores.tobytes() == plain[0].tobytes()
+        assert positions.tobytes() == plain[1].tobytes()
+        assert threads
+        assert threading.get_ident() not in threads
+        threads.clear()
+
+
+def test_our_own_threads_put_damaged_rows_first(store, monkeypatch):
+    monkeypatch.setattr("indexes.exact.BLOCK", 8)
+    monkeypatch.setattr("indexes.exact.SPINNING", "sys")
+    rows = store.unit(40, 16).astype(np.float16)
+    rows[21, 3], rows[33, 0] = np.nan, np.inf
+    scores, positions = top_k([(rows, None)], store.unit(1, 16, seed=1), 3)
+    assert positions[0, :2].tolist() == [21, 33]
+    assert np.isposinf(scores[0, :2]).all()
+    assert np.isfinite(scores[0, 2])
 
 
 @pytest.mark.parametrize("k", [1, 3, 40, 10_000])
