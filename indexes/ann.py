@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from indexes.errors import IndexCorrupt
 from indexes.graph import Graph, Index, library, mapped_storage, unsound
-from indexes.layout import Vectors
+from indexes.layout import Mask, Vectors
 
 if TYPE_CHECKING:
     import mmap
@@ -22,7 +22,6 @@ REFINE = 10  # candidates for each wanted row, where an index scores by codes
 _reading = threading.Lock()  # FAISS has one set of limits for the whole process
 
 Candidates: TypeAlias = npt.NDArray[np.int64]
-Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Ann:

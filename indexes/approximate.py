@@ -7,12 +7,12 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from indexes.ann import Ann, Mask, load
+from indexes.ann import Ann, load
 from indexes.certificate import DEPTH
 from indexes.errors import IndexCorrupt
 from indexes.exact import MARGIN, Positions, Scores, top_k
 from indexes.kinds import Kind
-from indexes.layout import Vectors
+from indexes.layout import Mask, Vectors
 from indexes.promise import Promise
 from indexes.segment import GRAPH, Segment
 

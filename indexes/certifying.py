@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from indexes.ann import Ann, Mask
+from indexes.ann import Ann
 from indexes.approximate import open_ann
 from indexes.certificate import DEPTH, HELD_SHARE, Rows, Search, Trials, hold_back
 from indexes.errors import RetrievalError
@@ -16,7 +16,7 @@ from indexes.exact import gather, top_k
 from indexes.extending import can_grow, extend
 from indexes.growing import write_hashed
 from indexes.kinds import EXACT_BELOW, TRAIN_ROWS, Kind, build, choose, kind_of, threads
-from indexes.layout import Vectors
+from indexes.layout import Mask, Vectors
 from indexes.manifest import Content, SegmentEntry
 from indexes.segment import GRAPH, Segment
 

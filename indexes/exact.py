@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from indexes.layout import Vectors
+from indexes.layout import Mask, Vectors
 
 BLOCK = 16_384  # rows scored at once: bounds the memory and the time between signals
 QUERIES = 64  # queries scored at once
@@ -21,7 +21,6 @@ MARGIN = 1e-5  # more than a float32 inner product of unit vectors can be off
 
 Scores = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 Parts = Sequence[tuple[Vectors, Mask | None]]
 
 

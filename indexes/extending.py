@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from indexes.ann import Ann, Mask, content, unwrapped
+from indexes.ann import Ann, content, unwrapped
 from indexes.graph import let_go_of_storage, library, reserve, transplant
 from indexes.kinds import Kind, add_rows, kind_of, made, prepare
+from indexes.layout import Mask
 
 
 def can_grow(kind: Kind) -> bool:

@@ -29,6 +29,7 @@ U32 = np.dtype("<u4")
 Rows = npt.NDArray[np.uint32]
 Keys = npt.NDArray[np.uint64]
 Vectors = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 
 def rows_bytes(rows: int) -> int:

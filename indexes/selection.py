@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from indexes.errors import WhereError
+from indexes.layout import Mask
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-Mask = npt.NDArray[np.bool_]
 # From a table's rows to booleans [rows], null where the answer is not known.
 Test = Callable[["pa.Table"], "pa.BooleanArray"]
 Member = Callable[["pa.Array"], "pa.BooleanArray"]

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from indexes.ann import Mask
 from indexes.approximate import Approximate
 from indexes.errors import IndexCorrupt, VectorError
 from indexes.exact import Parts, Positions, Scores, gather, top_k
 from indexes.filtering import Filters, Selected
 from indexes.forks import Process
-from indexes.layout import Vectors
+from indexes.layout import Mask, Vectors
 from indexes.manifest import Content, Manifest, published, read_manifest
 from indexes.promise import Promise
 from indexes.segment import Segment

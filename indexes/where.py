@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 from indexes import selection
 from indexes.columns import Schema, types_of
 from indexes.errors import WhereError
+from indexes.layout import Mask
 from indexes.literals import Column, Literal, operand, read_beside, read_literal
-from indexes.selection import Mask, Selection, Test
+from indexes.selection import Selection, Test
 from indexes.tokens import Token, Tokens
 
 if TYPE_CHECKING:
